@@ -1,0 +1,192 @@
+"""From the command line to validated Settings: Hydra composes groups, plain values replace, pydantic checks once."""
+
+import itertools
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import ValidationError
+
+from bench.errors import UserError, near_misses
+from bench.schema import Settings
+
+GROUPS = ("dataset", "model", "recipe")
+CHOICE = (*GROUPS, "scoring", "prunable")
+AXES = (
+    "criterion sparsity seed granularity scope schedule when finetune finetune_epochs ablation target_kind budget "
+    "score_mode precision"
+).split()
+NAMED = ("scope", "schedule", "finetune")
+"""Axes whose values are a name with options: `iterative` is short for `{name: iterative}`."""
+PLAIN = (*AXES, *"vary out device threads workers launcher logger debug".split())
+PATHS = ("out", "dataset.root")
+
+
+def conf_folder() -> Path:
+    """Return the folder of the configuration: inside the installed package, or beside it in a checkout."""
+    packaged = Path(__file__).parent / "conf"
+    return packaged if packaged.is_dir() else Path(__file__).parent.parent / "conf"
+
+
+def load(arguments: list[str]) -> Settings:
+    """Return the settings for Hydra overrides such as `criterion=[taylor,snip] recipe.epochs=3`.
+
+    Raises UserError in one line for an unknown key, choice or value.
+    """
+    plain, groups, dotted = _sort(_parse(arguments))
+    try:
+        combinations = [dict(zip(groups, values, strict=True)) for values in itertools.product(*groups.values())]
+        composed = [_compose(combination, dotted, plain.get("dataset.root")) for combination in combinations]
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(_one_line(error)) from error
+    values = {key: plain.get(key, composed[0][key]) for key in PLAIN}
+    values |= {axis: _normal(axis, values[axis]) for axis in AXES}
+    values |= {
+        "experiment": str(groups.get("experiment", ["digits"])[0]),
+        "choices": [{key: config[key] for key in CHOICE} for config in composed],
+        "named": sorted(plain),
+    }
+    return _validated(values)
+
+
+def _parse(arguments: list[str]) -> list[Override]:
+    try:
+        return OverridesParser.create().parse_overrides([_quoted(argument) for argument in arguments])
+    except HydraException as error:
+        raise UserError(f"cannot read the arguments: {_one_line(error)}; write KEY=VALUE, lists as [a,b]") from error
+
+
+def _quoted(argument: str) -> str:
+    """Quote paths for Hydra, so that spaces, `=`, `~`, `#`, quotes and letters of any alphabet pass."""
+    key, equals, value = argument.partition("=")
+    if not equals or value[:1] in ("'", '"', "{"):
+        return argument
+    if key in PATHS:
+        return f"{key}={_quote(value)}"
+    inner = value[1:-1] if value.startswith("[") and value.endswith("]") else value
+    items = [inner] if Path(inner).exists() else [item.strip() for item in inner.split(",")]
+    options = any(item.startswith(("{", "'", '"')) for item in items)
+    if key in ("criterion", "model") and not options and any(map(_is_path, items)):
+        return f"{key}=[{','.join(_quote(item) if _is_path(item) else item for item in items)}]"
+    return argument
+
+
+def _is_path(text: str) -> bool:
+    return "/" in text or text.split(":")[0].endswith(".py")
+
+
+def _quote(text: str) -> str:
+    # Hydra's quoted strings: a backslash escapes a quote, and backslashes are doubled only before one.
+    escaped = re.sub(r"(\\*)'", r"\1\1\'", text)
+    return "'" + re.sub(r"(\\+)$", r"\1\1", escaped) + "'"
+
+
+def _sort(overrides: list[Override]) -> tuple[dict[str, Any], dict[str, list[Any]], list[str]]:
+    """Return plain values (they replace, never merge), groups with their choices, and what is left to Hydra."""
+    plain: dict[str, Any] = {}
+    groups: dict[str, list[Any]] = {}
+    dotted = []
+    for override in overrides:
+        key = override.key_or_group
+        if key in (*PLAIN, *PATHS) and override.is_delete():
+            raise UserError(f"~{key}: a plain value cannot be deleted; write {key}=null")
+        if key in (*PLAIN, *PATHS):
+            plain[key] = list(_sweep(override)) if override.is_sweep_override() else override.value()
+        elif key in GROUPS or key == "experiment":
+            value = list(_sweep(override)) if override.is_sweep_override() else override.value()
+            groups[key] = value if isinstance(value, list) else [value]
+        else:
+            dotted.append(_dotted(key, override))
+    if len(groups.get("experiment", [])) > 1:
+        raise UserError("experiment: one run makes one experiment; run them one after the other")
+    return plain, groups, dotted
+
+
+def _sweep(override: Override) -> Iterable[Any]:
+    return override.sweep_iterator(transformer=lambda value: value)
+
+
+def _dotted(key: str, override: Override) -> str:
+    top = key.split(".")[0]
+    if top not in (*CHOICE,):
+        raise UserError(f"unknown key {key!r}; {near_misses(top, (*PLAIN, *CHOICE, 'experiment'))}")
+    if override.is_sweep_override():
+        raise UserError(f"{key} is no axis: one run has one value of it")
+    return str(override.input_line)
+
+
+def _compose(choices: dict[str, Any], dotted: list[str], root: str | None) -> dict[str, Any]:
+    """Return one composed configuration as plain Python values; `root` is dataset.root as given, letter by letter."""
+    model_file = choices.get("model") if _is_path(str(choices.get("model"))) else None
+    names = {group: choice for group, choice in choices.items() if not (group == "model" and model_file)}
+    for group, choice in names.items():
+        known = [path.stem for path in (conf_folder() / group).glob("*.yaml")]
+        if choice not in known:
+            raise UserError(f"unknown {group} {choice!r}; {near_misses(str(choice), known)}")
+    with initialize_config_dir(str(conf_folder()), version_base=None):
+        config = compose("config", [*(f"{group}={choice}" for group, choice in names.items()), *dotted])
+    if root is not None:
+        OmegaConf.update(config, "dataset.root", None)
+    values: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
+    missing = sorted(OmegaConf.missing_keys(config))
+    if missing:
+        raise UserError(f"{missing[0]} is needed: give {missing[0]}=VALUE")
+    if root is not None:
+        values["dataset"]["root"] = root
+    if model_file:
+        path, _, factory = model_file.rpartition(":")
+        values["model"] = {"name": f"{Path(path).stem}.{factory}", "factory": model_file, "options": {}}
+    return values
+
+
+def _normal(axis: str, value: Any) -> list[Any]:
+    """Return an axis as a list of its full form."""
+    values = value if isinstance(value, list) else [value]
+    if axis == "criterion":
+        return [_criterion(item) for item in values if item is not None]
+    if axis in NAMED:
+        return [{"name": item} if isinstance(item, str) else item for item in values]
+    return values
+
+
+def _criterion(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {"name": value.get("name"), "options": {key: v for key, v in value.items() if key != "name"}}
+    return {"name": value, "options": {}}
+
+
+def _validated(values: dict[str, Any]) -> Settings:
+    try:
+        # By way of JSON: strict types, yet lists become tuples.
+        return Settings.model_validate_json(json.dumps(values))
+    except TypeError as error:
+        raise UserError(f"the configuration holds a value that is no JSON: {error}") from error
+    except ValidationError as error:
+        raise UserError(_say(error)) from error
+
+
+def _say(error: ValidationError) -> str:
+    """Return the first error as `where = value: what is wrong`."""
+    first = next((e for e in error.errors() if e["type"] not in ("none_required",)), error.errors()[0])
+    where = ".".join(str(part) for part in first["loc"] if not isinstance(part, int) and part != "choices")
+    message = first["msg"].removeprefix("Value error, ")
+    expected = first.get("ctx", {}).get("expected") or first.get("ctx", {}).get("expected_tags")
+    if expected and isinstance(first["input"], str | dict):
+        name = first["input"] if isinstance(first["input"], str) else str(first["input"].get("name"))
+        options = [option.strip(" '") for option in str(expected).replace(" or ", ",").split(",")]
+        message = f"unknown value {name!r}; {near_misses(name, options)}"
+    elif first["type"] == "extra_forbidden":
+        message = "there is no such option"
+    return f"{where} = {json.dumps(first['input'])}: {message}"
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(re.split(r"\n(full_key|See )", str(error))[0].split())

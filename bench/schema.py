@@ -1,0 +1,201 @@
+"""The typed configuration: what a run is made of, checked once at the edge, immutable afterwards."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Share = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Frozen(BaseModel):
+    """A configuration value: strict types, no unknown keys, no change after validation."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Dataset(Frozen):
+    """Where labelled data come from and how they are split and normalised (conf/dataset)."""
+
+    name: str
+    title: str
+    """As captions of tables name it."""
+    reader: str
+    """`module:function` of the reader (bench.data)."""
+    root: str | None = None
+    """Folder that holds the files; null for data embedded in a dependency."""
+    url: str | None = None
+    """Another address to download from (a mirror); null for the publisher's."""
+    validation: int = Field(ge=0)
+    """Training samples held out for every choice anyone makes; 0 reproduces papers that held out none."""
+    mean: tuple[float, ...]
+    std: tuple[Positive, ...]
+    """Per channel, for pixels scaled to [0, 1]."""
+
+
+class Model(Frozen):
+    """A network: `factory(input_shape, num_classes, **options)` (conf/model, or `model=path/to/net.py:factory`)."""
+
+    name: str
+    factory: str
+    options: dict[str, Any] = {}
+
+
+class Recipe(Frozen):
+    """How a network is trained (conf/recipe)."""
+
+    name: str
+    source: str
+    """Where the numbers come from."""
+    epochs: int = Field(ge=1)
+    batch_size: int | None = Field(ge=1)
+    """Samples a step; null = the whole training set (full-batch gradient descent)."""
+    optimizer: Literal["sgd", "adam", "adamw"]
+    lr: Positive
+    """Peak learning rate."""
+    momentum: Share = 0.0
+    nesterov: bool = False
+    weight_decay: NonNegative = 0.0
+    decay_norm_and_bias: bool = True
+    """Whether weight decay also acts on biases and normalisation parameters."""
+    lr_schedule: Literal["step", "cosine", "constant"]
+    milestones: tuple[int, ...] = ()
+    """Epochs at which the rate is multiplied by `gamma` (step schedule)."""
+    gamma: Positive = 0.1
+    warmup_epochs: int = Field(default=0, ge=0)
+    """Epochs of linear warm-up from 0."""
+    loss: Literal["cross_entropy", "mse", "bce"] = "cross_entropy"
+    """`mse` is on one-hot targets, `bce` is for two classes (one logit)."""
+    label_smoothing: Share = 0.0
+    crop_padding: int = Field(default=0, ge=0)
+    """Zero pixels added on each side before a random crop; 0 = no crop."""
+    flip: bool = False
+    """Random horizontal flip."""
+    finetune_epochs: int = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Recipe":
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs a momentum above 0")
+        if self.lr_schedule == "step" and list(self.milestones) != sorted(set(self.milestones)):
+            raise ValueError("milestones must rise")
+        if self.warmup_epochs >= self.epochs and self.warmup_epochs:
+            raise ValueError("warmup_epochs must be fewer than epochs")
+        return self
+
+
+class Criterion(Frozen):
+    """A criterion's name (or file) and the options that were given."""
+
+    name: str
+    options: dict[str, Any] = {}
+
+
+class Scope(Frozen):
+    """Over which weights one ranking goes."""
+
+    name: Literal["global", "layer"]
+
+
+class OneShot(Frozen):
+    """All weights are removed at once."""
+
+    name: Literal["one_shot"]
+
+
+class Iterative(Frozen):
+    """Weights are removed in `steps` steps, each selected within the one before."""
+
+    name: Literal["iterative"]
+    steps: int = Field(default=5, ge=1)
+    curve: Literal["exponential", "linear", "cosine"] = "exponential"
+    stop: NonNegative | None = None
+    """Until converged: ends before validation top1 falls by more than this many points below dense."""
+    end: Share | None = None
+    """Sparsity at the end of the path where `stop` decides how far to go; the largest of the sparsity axis."""
+
+
+Schedule = Annotated[OneShot | Iterative, Field(discriminator="name")]
+
+
+class Low(Frozen):
+    """Fine-tuning at a constant low rate: the last of a step schedule, else 1/100 of the peak."""
+
+    name: Literal["low"]
+
+
+class Rewound(Frozen):
+    """Fine-tuning with the rates of the recipe's last epochs (Renda et al. 2020, arXiv:2003.02389)."""
+
+    name: Literal["rewound"]
+
+
+class Cosine(Frozen):
+    """Fine-tuning with rates that fall from a declared peak to 0."""
+
+    name: Literal["cosine"]
+    peak: Positive | None = None
+    """null = the recipe's peak."""
+
+
+Finetune = Annotated[Low | Rewound | Cosine, Field(discriminator="name")]
+
+
+class Scoring(Frozen):
+    """The scoring set, the same for every criterion."""
+
+    samples: int | None = Field(default=None, ge=1)
+    """null = max(10 x classes, 1,024), capped at the training set."""
+    batch: int = Field(default=32, ge=1)
+
+
+class Prunable(Frozen):
+    """Which of the prunable weights take part."""
+
+    exclude: tuple[str, ...] = ()
+    """Patterns of parameter names (shell style) that stay dense."""
+
+
+class Choice(Frozen):
+    """One combination of the groups that set many fields."""
+
+    dataset: Dataset
+    model: Model
+    recipe: Recipe
+    scoring: Scoring
+    prunable: Prunable
+
+
+class Settings(Frozen):
+    """Everything a run was asked for: the axes (their product is the plan) and how to run it. null = the default."""
+
+    experiment: str
+    choices: tuple[Choice, ...]
+    criterion: tuple[Criterion, ...] = Field(min_length=1)
+    sparsity: tuple[Share, ...] = Field(min_length=1)
+    seed: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1)
+    granularity: tuple[Literal["weight"] | None, ...] = Field(min_length=1)
+    scope: tuple[Scope | None, ...] = Field(min_length=1)
+    schedule: tuple[Schedule | None, ...] = Field(min_length=1)
+    when: tuple[Literal["trained", "init"] | None, ...] = Field(min_length=1)
+    finetune: tuple[Finetune | None, ...] = Field(min_length=1)
+    finetune_epochs: tuple[Annotated[int, Field(ge=0)] | None, ...] = Field(min_length=1)
+    ablation: tuple[Literal["none"] | None, ...] = Field(min_length=1)
+    target_kind: tuple[Literal["weights"] | None, ...] = Field(min_length=1)
+    budget: tuple[Literal["equal"] | None, ...] = Field(min_length=1)
+    score_mode: tuple[Literal["eval", "train"] | None, ...] = Field(min_length=1)
+    precision: tuple[Literal["fp32", "tf32", "bf16"], ...] = Field(min_length=1)
+    vary: tuple[str, ...] = ()
+    """Columns under study: criteria that differ in them share a panel."""
+    out: str
+    device: Literal["auto", "cpu", "cuda"]
+    threads: int = Field(ge=1)
+    """Per worker."""
+    workers: int | None = Field(ge=1)
+    """null = one a core on CPU, one a GPU on CUDA."""
+    launcher: Literal["local"]
+    logger: Literal["wandb", "none"]
+    debug: bool
+    named: tuple[str, ...] = ()
+    """Keys that the command line gave."""

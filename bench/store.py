@@ -1,0 +1,194 @@
+"""Where results live on disk, without torch: the commit rule, locks, records.
+
+OUT/cells/ID, OUT/stages/KIND-KEY   folders of artefacts, each closed by a record.json written last
+OUT/plans/EXPERIMENT-HASH.json      what a run set out to do
+OUT/cache, OUT/locks, OUT/wandb     nothing that cannot be made again
+
+A folder is done when its record parses, its own hash matches and its artefacts have their sizes; an artefact's hash is
+checked whenever it is read. Everything is written to a temporary name, fsynced and renamed, so a kill at any moment
+leaves the old state or the new one.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import socket
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+from bench.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RECORD = "record.json"
+RECORDS = "records.parquet"
+
+COLUMNS = (
+    "cell status reason dataset model recipe seed criterion criterion_options criterion_fingerprint granularity scope "
+    "schedule when finetune finetune_epochs ablation prunable target_kind sparsity_target sparsity sparsity_effective "
+    "collapsed_layers disconnected top1_dense top1_pruned top1_pruned_bn top1 top5 loss params_dense params "
+    "flops_dense flops epochs_total score_samples score_batch score_mode train_s score_s finetune_s peak_memory_mb "
+    "device cpu precision threads torch numerics recipe_hash dataset_hash git started gpu"
+).split()
+"""One row of load_records: accuracies in percent, times in seconds, flops as 2 x multiply-adds for one sample."""
+
+
+class CorruptError(UserError):
+    """A stored file that does not hold what was committed."""
+
+
+def canonical(value: Any) -> str:
+    """Return the one JSON text of a value (sorted keys, no spaces), the text that hashes are taken of."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def digest(value: Any) -> str:
+    """Return 16 hex digits of the sha256 of a value's canonical text."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()[:16]
+
+
+def write(path: Path, data: bytes) -> None:
+    """Write a file so that it is there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.tmp-{socket.gethostname()}-{os.getpid()}")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def commit(folder: Path, record: dict[str, Any], artefacts: dict[str, bytes]) -> None:
+    """Write a folder's artefacts, then the record that makes them count. `record` must be JSON without NaN."""
+    for name, data in artefacts.items():
+        write(folder / name, data)
+    sealed = record | {
+        "artefacts": {
+            name: {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in artefacts.items()
+        }
+    }
+    write(folder / RECORD, json.dumps(sealed | {"hash": digest(sealed)}, indent=1, allow_nan=False).encode())
+
+
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """Return the folder's record, or None where there is none; raise CorruptError that names what does not hold."""
+    path = folder / RECORD
+    try:
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        seal = record.pop("hash")
+        artefacts = record["artefacts"].items()
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, AttributeError, TypeError):
+        raise CorruptError(f"record {path} is corrupt: it does not parse") from None
+    if seal != digest(record):
+        raise CorruptError(f"record {path} is corrupt: its hash does not match its content")
+    for name, facts in artefacts:
+        file = folder / name
+        if not file.is_file() or file.stat().st_size != facts["size"]:
+            raise CorruptError(f"artefact {file} is corrupt: missing or not {facts['size']} bytes long")
+    return record
+
+
+def read_artefact(folder: Path, name: str) -> bytes:
+    """Return an artefact's bytes; raise CorruptError unless they have the hash that the record holds."""
+    record = read_record(folder)
+    data = (folder / name).read_bytes() if record and name in record["artefacts"] else b""
+    if record is None or hashlib.sha256(data).hexdigest() != record["artefacts"].get(name, {}).get("sha256"):
+        raise CorruptError(f"artefact {folder / name} is corrupt: its hash does not match its record")
+    return data
+
+
+def cell_record(columns: dict[str, Any], config: dict[str, Any], final: bool, **more: Any) -> dict[str, Any]:
+    """Return a cell's record with all COLUMNS, null where unknown. final: no further run would change it."""
+    return {"columns": {name: columns.get(name) for name in COLUMNS}, "final": final, "config": config, **more}
+
+
+def finished(folder: Path) -> dict[str, Any] | None:
+    """Return the record of a cell that need not run again: ok, or failed for non-finite numbers."""
+    record = read_record(folder)
+    return record if record and (record["columns"]["status"] == "ok" or record["final"]) else None
+
+
+@contextlib.contextmanager
+def locked(root: Path, key: str, wait: bool = True) -> Iterator[bool]:
+    """Hold the lock of a stage key inside the block; where another process holds it, wait or yield False at once.
+
+    Locks only avoid double work. Where the file system has none, the work is done twice and committed twice, equal.
+    """
+    folder = root / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / f"{key}.lock", timeout=-1 if wait else 0)
+    try:
+        lock.acquire()
+    except Timeout:
+        yield False
+        return
+    except NotImplementedError:
+        yield True
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def sweep(root: Path) -> None:
+    """Remove temporary files that dead processes of this machine have left."""
+    for path in root.glob("*/**/*.tmp-*"):
+        match = re.search(r"\.tmp-(.+)-(\d+)$", path.name)
+        if match and match[1] == socket.gethostname() and not Path(f"/proc/{match[2]}").exists():
+            path.unlink(missing_ok=True)
+
+
+def cell_folders(root: Path) -> Iterable[Path]:
+    """Return the folders of all cells below OUT, sorted."""
+    return sorted(path.parent for path in root.glob(f"cells/*/{RECORD}"))
+
+
+def load_records(root: str | Path) -> "pd.DataFrame":
+    """Return every record of a folder as a DataFrame, one row a cell, COLUMNS first; needs no torch.
+
+    `root` is an OUT folder (results/runs) or a published one (with records.parquet). Raises UserError where there is
+    neither, CorruptError for a record that does not hold.
+    """
+    import pandas as pd  # here: it costs 0.3 s, and workers that import this module never need it
+
+    root = Path(root)
+    if (root / RECORDS).is_file():
+        return pd.read_parquet(root / RECORDS)
+    if not root.is_dir():
+        raise UserError(f"no results in {root}: the folder does not exist; make some with `make bench`")
+    records = [record for folder in cell_folders(root) if (record := read_record(folder))]
+    return pd.DataFrame([record["columns"] for record in records], columns=COLUMNS if not records else None)
+
+
+def write_plan(root: Path, plan: dict[str, Any]) -> Path:
+    """Write OUT/plans/EXPERIMENT-HASH.json and return its path."""
+    path = root / "plans" / f"{plan['experiment']}-{plan['hash']}.json"
+    write(path, json.dumps(plan, indent=1).encode())
+    return path
+
+
+def load_plan(root: Path, experiment: str | None = None) -> dict[str, Any]:
+    """Return the plan that was written last (of one experiment, where named); UserError where there is none."""
+    published = root / "plan.json"
+    paths = [published] if published.is_file() else sorted((root / "plans").glob(f"{experiment or '*'}-*.json"))
+    try:
+        plans: list[dict[str, Any]] = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    except ValueError:
+        raise CorruptError(f"a plan in {root / 'plans'} does not parse; remove it and run `make bench` again") from None
+    plans = [plan for plan in plans if experiment in (None, plan["experiment"])]
+    if not plans:
+        raise UserError(f"no plan{f' of experiment {experiment!r}' if experiment else ''} in {root}: run `make bench`")
+    return max(plans, key=lambda plan: plan["written"])
