@@ -1,0 +1,192 @@
+"""Runs cells in worker processes; itself imports no torch, trains nothing and survives any worker's death."""
+
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from bench.errors import UserError
+from bench.plan import Cell
+from bench.tasks import Result, Start, record_failure
+
+RETRY_S = 1.0
+"""How long a cell is left alone that another run is making."""
+Listener = Callable[[str, Cell, Any], None]
+"""listener(kind, cell, facts): kind is "start", "stage", "epoch", "note" or "result"."""
+
+
+def _work(connection: Connection, start: Start) -> None:
+    from bench import worker  # here, in the child: the parent imports no torch
+
+    worker.main(connection, start)
+
+
+class Worker:
+    """One worker process and what it is doing."""
+
+    def __init__(self, context: Any, start: Start) -> None:
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=_work, args=(theirs, start), name=f"worker-{start.index}")
+        self.process.start()
+        theirs.close()
+        self.start = start
+        self.cell: Cell | None = None
+
+    def died(self) -> str:
+        """Return in words how the process ended."""
+        self.process.join(5)
+        code = self.process.exitcode or 0
+        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        return f"the worker process ended ({how}); out of memory? try fewer workers"
+
+
+class Pool:
+    """Worker processes, started when first needed; a context manager that leaves none behind."""
+
+    def __init__(self, root: Path, threads: int, debug: bool) -> None:
+        self.root = root
+        self.threads = threads
+        self.debug = debug
+        self.workers: list[Worker] = []
+        # A server that has imported torch once forks each worker in hundredths of a second.
+        self.context = multiprocessing.get_context("forkserver")
+        self.context.set_forkserver_preload(["bench.worker"])
+
+    def __enter__(self) -> "Pool":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for worker in self.workers:
+            worker.process.kill()
+            worker.process.join()
+            worker.connection.close()
+
+    def grow(self, count: int, device: str) -> None:
+        """Have `count` workers for a device, in place of those of another."""
+        self.workers = [worker for worker in self.workers if worker.start.device == device or self._stop(worker)]
+        while len(self.workers) < count:
+            self.workers.append(self._new(device, len(self.workers)))
+
+    def ask(self, verb: str, argument: Any) -> Any:
+        """Return the first worker's answer; UserError where it says so or dies."""
+        if not self.workers:
+            self.grow(1, "cpu")
+        worker = self.workers[0]
+        try:
+            worker.connection.send((verb, argument))
+            while (message := worker.connection.recv())[0] not in ("answer", "error"):
+                pass
+        except (EOFError, OSError):
+            raise UserError(worker.died()) from None
+        if message[0] == "error":
+            raise UserError(message[1])
+        return message[1]
+
+    def run(self, cells: list[Cell], failed_dense: dict[str, str], listen: Listener) -> list[Result]:
+        """Make all cells; return a result for each.
+
+        A cell waits for the dense control of its key. Where that fails, so do the cells that start from it;
+        `failed_dense` holds dense keys that failed before, with the reason.
+        """
+        results: list[Result] = []
+        queue = Queue(cells, failed_dense)
+
+        def settle(cell: Cell, result: Result) -> None:
+            if queue.settle(cell, result):
+                results.append(result)
+                listen("result", cell, result)
+
+        while queue:
+            for cell, reason in queue.hopeless():
+                settle(cell, record_failure(self.root, cell, reason))
+            for worker in self.workers:
+                if worker.cell is None and (ready := queue.next()):
+                    worker.cell = ready
+                    worker.connection.send(("make", ready))
+                    listen("start", ready, None)
+            for worker in self._speaking():
+                assert (making := worker.cell) is not None
+                try:
+                    kind, value = worker.connection.recv()
+                except (EOFError, OSError):
+                    kind, value = "answer", record_failure(self.root, making, worker.died())
+                    self._replace(worker)
+                if kind == "answer":
+                    worker.cell = None
+                    settle(making, value)
+                else:
+                    listen(kind, making, value)
+        return results
+
+    def _speaking(self) -> list[Worker]:
+        busy = {worker.connection: worker for worker in self.workers if worker.cell is not None}
+        return [busy[connection] for connection in wait(list(busy), timeout=RETRY_S)]
+
+    def _new(self, device: str, index: int) -> Worker:
+        return Worker(self.context, Start(self.root, device, index, self.threads, self.debug))
+
+    def _replace(self, worker: Worker) -> None:
+        self.workers[self.workers.index(worker)] = self._new(worker.start.device, worker.start.index)
+
+    def _stop(self, worker: Worker) -> bool:
+        worker.connection.close()
+        return False
+
+
+class Queue:
+    """Which cell comes next: dense controls first, the cells that start from them once they are there."""
+
+    def __init__(self, cells: list[Cell], failed_dense: dict[str, str]) -> None:
+        self.todo = {cell.id: cell for cell in cells}
+        self.not_before = dict.fromkeys(self.todo, 0.0)
+        self.dense_todo = {cell.dense_key for cell in cells if cell.criterion == "dense"}
+        self.failed_dense = dict(failed_dense)
+        self.running = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.todo) or self.running > 0
+
+    def next(self) -> Cell | None:
+        """Take the next cell that can run now, if any."""
+        now = time.monotonic()
+        for cell in self.todo.values():
+            ready = cell.criterion == "dense" or cell.dense_key not in self.dense_todo
+            if ready and self.not_before[cell.id] <= now:
+                return self._take(cell)
+        return None
+
+    def hopeless(self) -> list[tuple[Cell, str]]:
+        """Take the cells whose dense net has failed, with the reason."""
+        lost = [cell for cell in self.todo.values() if cell.dense_key in self.failed_dense and cell.criterion != "dense"]
+        return [(self._take(cell), self.failed_dense[cell.dense_key]) for cell in lost]
+
+    def _take(self, cell: Cell) -> Cell:
+        self.running += 1
+        return self.todo.pop(cell.id)
+
+    def settle(self, cell: Cell, result: Result) -> bool:
+        """Take note of a result; False where the cell has to be tried again."""
+        self.running -= 1
+        if result.status == "busy":
+            self.todo[cell.id] = cell
+            self.not_before[cell.id] = time.monotonic() + RETRY_S
+            return False
+        if cell.criterion == "dense":
+            self.dense_todo.discard(cell.dense_key)
+            if result.status == "failed":
+                self.failed_dense[cell.dense_key] = f"its dense net failed: {result.reason}"
+        return True
+
+
+def worker_count(settings_workers: int | None, threads: int, device: str, gpus: int, cells: int) -> int:
+    """Return how many workers: as asked, else one a GPU, or one for each `threads` cores; never more than cells."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    automatic = gpus if device == "cuda" else max(1, cores // threads)
+    return max(1, min(settings_workers or automatic, cells))

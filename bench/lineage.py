@@ -1,0 +1,66 @@
+"""A network on its way from initialisation to the end of fine-tuning, and how a killed training goes on."""
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+
+from bench import artefacts
+from bench.masks import Masks
+from bench.stage import Workbench
+from bench.train import Trainer
+
+SAVE_EVERY_S = 60.0
+"""An unfinished training is saved at the first epoch's end after this time, so that a kill costs about a minute."""
+
+
+@dataclass
+class Lineage:
+    """One network's weights and masks now, and what was noted on the way."""
+
+    model: nn.Module
+    masks: Masks = field(default_factory=dict)
+    """Empty until the first pruning step."""
+    pruned: dict[str, Tensor] = field(default_factory=dict)
+    """The weights right after the last pruning step."""
+    curves: list[dict[str, Any]] = field(default_factory=list)
+    columns: dict[str, Any] = field(default_factory=dict)
+    """Columns of the record that are known so far."""
+
+
+def copied(model: nn.Module) -> dict[str, Tensor]:
+    """Return a copy of a model's weights and buffers."""
+    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+
+
+class Progress:
+    """Runs a trainer, tells of each epoch, saves now and then, and starts where a killed process was."""
+
+    def __init__(self, lineage: Lineage, trainer: Trainer, bench: Workbench, folder: str, saves: bool = True) -> None:
+        self.lineage = lineage
+        self.trainer = trainer
+        self.bench = bench
+        self.path = bench.root / folder / f"{trainer.stream}.resume"
+        self.saves = saves
+        self.saved_at = time.monotonic()
+        state = artefacts.load_state(self.path, bench.device) if self.path.is_file() else None
+        if state is not None:
+            trainer.resume(state["trainer"])
+            lineage.masks, lineage.pruned = state["masks"], state["pruned"]
+            lineage.curves, lineage.columns = state["curves"], state["columns"]
+
+    def run(self, until: int) -> None:
+        """Train up to step `until` with the lineage's masks; nothing is trained where that lies behind."""
+        self.bench.tell("stage", {"stage": self.trainer.stream})
+        self.trainer.mask(self.lineage.masks)
+        self.trainer.run(until, self._after_epoch)
+        self.lineage.columns[f"{self.trainer.stream}_s"] = self.trainer.seconds
+
+    def _after_epoch(self, row: dict[str, Any]) -> None:
+        self.lineage.curves.append(row)
+        self.bench.tell("epoch", row)
+        if self.saves and time.monotonic() - self.saved_at > SAVE_EVERY_S:
+            lineage = {name: getattr(self.lineage, name) for name in ("masks", "pruned", "curves", "columns")}
+            artefacts.save_state(self.path, {"trainer": self.trainer.state()} | lineage)
+            self.saved_at = time.monotonic()

@@ -1,0 +1,26 @@
+"""Losses by the recipe's name, each a mean over the batch."""
+
+from collections.abc import Callable
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from bench.schema import Recipe
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+def loss_function(recipe: Recipe, smoothing: bool = False) -> Loss:
+    """Return loss(outputs [B, K], targets [B]) -> scalar; label smoothing is for training alone."""
+    epsilon = recipe.label_smoothing if smoothing else 0.0
+
+    def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
+        return F.cross_entropy(outputs, targets, label_smoothing=epsilon)
+
+    def mse(outputs: Tensor, targets: Tensor) -> Tensor:
+        return F.mse_loss(outputs, F.one_hot(targets, outputs.shape[1]).to(outputs.dtype))
+
+    def bce(outputs: Tensor, targets: Tensor) -> Tensor:
+        return F.binary_cross_entropy_with_logits(outputs[:, 0], targets.to(outputs.dtype))
+
+    return {"cross_entropy": cross_entropy, "mse": mse, "bce": bce}[recipe.loss]

@@ -1,0 +1,38 @@
+"""What a record says of the machine and the code that made it."""
+
+import functools
+import platform
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+@functools.cache
+def describe(device: torch.device) -> dict[str, Any]:
+    """Return the columns cpu, gpu and git (null where unknown)."""
+    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    return {"cpu": _cpu(), "gpu": gpu, "git": _git()}
+
+
+def _cpu() -> str:
+    try:
+        match = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
+    except OSError:
+        match = None
+    return match[1] if match else platform.processor() or platform.machine()
+
+
+def _git() -> str | None:
+    """Return the commit of the checkout that holds this code, marked `+` where files differ from it."""
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        return None
+    try:
+        commit = subprocess.check_output(["git", "-C", root, "rev-parse", "--short=12", "HEAD"], text=True, stderr=-3)
+        changes = subprocess.check_output(["git", "-C", root, "status", "--porcelain", "-uno"], text=True, stderr=-3)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return commit.strip() + ("+" if changes.strip() else "")

@@ -1,0 +1,64 @@
+"""Asks a criterion for its scores, in the mode and on the scoring set that are the same for all criteria."""
+
+from fnmatch import fnmatch
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import criteria
+from bench.data import Data, scoring_batches
+from bench.errors import UserError
+from bench.loss import loss_function
+from bench.plan import Cell
+from bench.seeds import derived_seed
+from criteria.tools.parameters import prunable
+
+MIN_BATCHES = {"taylor": 8}
+"""With one batch taylor is snip squared, with batches of one sample twice fisher."""
+
+
+def scoring_set(cell: Cell, data: Data) -> list[tuple[Tensor, Tensor]]:
+    """Return the batches of the scoring set: one batch in train mode, so that batch statistics are those of all."""
+    batches: list[tuple[Tensor, Tensor]] = scoring_batches(data, cell.seed, cell.scoring.samples, cell.scoring.batch)
+    if cell.score_mode == "train":
+        return [(torch.cat([inputs for inputs, _ in batches]), torch.cat([targets for _, targets in batches]))]
+    if len(batches) < MIN_BATCHES.get(cell.criterion, 1):
+        raise UserError(
+            f"{cell.criterion} needs at least {MIN_BATCHES[cell.criterion]} batches to score, the scoring set has "
+            f"{len(batches)}: raise scoring.samples or lower scoring.batch"
+        )
+    return batches
+
+
+def score(cell: Cell, model: nn.Module, batches: list[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
+    """Return the criterion's scores of the model as it is; eval mode unless the cell says train. Mode is restored."""
+    criterion = criteria.load(cell.criterion_file, **harness_options(cell))
+    was_training = model.training
+    model.train(cell.score_mode == "train")
+    try:
+        return criterion.score(model, batches, loss_function(cell.recipe))
+    finally:
+        model.train(was_training)
+
+
+def harness_options(cell: Cell) -> dict[str, Any]:
+    """Return the cell's options plus those that the harness gives where the criterion has them and the user did not.
+
+    seed: from a stream of its own. grasp's temperature: 1 where the loss has no logits to temper.
+    """
+    given: dict[str, Any] = {}
+    if "seed" in criteria.describe(cell.criterion_file).options:
+        given["seed"] = derived_seed(cell.seed, "criterion")
+    if cell.criterion == "grasp" and cell.recipe.loss == "mse":
+        given["temperature"] = 1.0
+    return given | cell.criterion_options
+
+
+def taking_part(cell: Cell, model: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the prunable weights that no `prunable.exclude` pattern names."""
+    patterns = cell.prunable.exclude
+    weights = {n: w for n, w in prunable(model).items() if not any(fnmatch(n, pattern) for pattern in patterns)}
+    if not weights:
+        raise UserError(f"prunable.exclude={list(patterns)} leaves nothing to prune in {cell.model.name}")
+    return weights

@@ -1,0 +1,38 @@
+"""Work that several cells share, made once and kept under a hash of what it reads."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench import artefacts, store
+
+TENSORS = "tensors.safetensors"
+Made = tuple[dict[str, Any], dict[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class Workbench:
+    """What the cells of one worker share: where results go, the device, and whom to tell about progress."""
+
+    root: Path
+    device: torch.device
+    tell: Callable[[str, dict[str, Any]], None]
+    """tell(kind, facts): kind is "stage", "epoch" or "note"."""
+
+    def stage(self, key: str, make: Callable[[], Made]) -> Made:
+        """Return (facts, tensors) of a stage; made by one process while others wait, and again where it is corrupt."""
+        folder = self.root / "stages" / key
+        with store.locked(self.root, key):
+            try:
+                facts = store.read_record(folder)
+                if facts is not None:
+                    return facts, artefacts.unpack(store.read_artefact(folder, TENSORS), self.device)
+            except store.CorruptError as error:
+                self.tell("note", {"text": f"{error}; it is made again"})
+            facts, tensors = make()
+            store.commit(folder, facts, {TENSORS: artefacts.pack(tensors)})
+            return facts, tensors

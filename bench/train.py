@@ -1,0 +1,165 @@
+"""The training step and its loop: one optimiser, a rate for each step, masked weights held at zero."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bench.data import Data, batches
+from bench.loss import loss_function
+from bench.masks import Masks, apply_masks_
+from bench.measure.accuracy import BATCH, evaluate
+from bench.schema import Recipe
+from bench.seeds import generator
+
+
+class NonFiniteError(Exception):
+    """The training loss became NaN or infinite."""
+
+
+class Trainer:
+    """A network in training: call `run(until)` to go on to a step; masks may change in between.
+
+    rates: the learning rate of each step. stream: names the random streams of this training ("train", "finetune").
+    """
+
+    def __init__(
+        self, model: nn.Module, data: Data, recipe: Recipe, rates: list[float], seed: int, stream: str, precision: str
+    ) -> None:
+        self.model = model
+        self.data = data
+        self.recipe = recipe
+        self.rates = rates
+        self.seed = seed
+        self.stream = stream
+        self.precision = precision
+        self.steps_per_epoch = steps_per_epoch(data, recipe)
+        self.optimizer = make_optimizer(model, recipe)
+        self.loss_fn = loss_function(recipe, smoothing=True)
+        self.masks: Masks = {}
+        self.step = 0
+        self.seconds = 0.0
+        self._batches = self._stream_of_batches()
+        # Summed on the device and read once an epoch: reading it each step would make a GPU wait.
+        self._loss_sum = torch.zeros((), device=data.device)
+        self._seen = 0
+
+    def mask(self, masks: Masks) -> None:
+        """Set the masked weights to zero, now and after each step from now on."""
+        self.masks = masks
+        apply_masks_(self.model, masks)
+
+    def run(self, until: int, on_epoch: Callable[[dict[str, Any]], None]) -> None:
+        """Train up to step `until`; calls `on_epoch` with a row of the curves at each epoch's end.
+
+        Raises NonFiniteError. Seconds exclude validation.
+        """
+        self.model.train()
+        parameters = dict(self.model.named_parameters())
+        masked: list[Tensor] = [parameters[name].data for name in self.masks]
+        masks = [mask.to(parameters[name].dtype) for name, mask in self.masks.items()]
+        started = time.perf_counter()
+        while self.step < until:
+            inputs, targets = next(self._batches)
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.rates[self.step]
+            self._loss_sum += self._update(inputs, targets)
+            self._seen += len(targets)
+            if masks:
+                # After the step: momentum, weight decay and Adam would otherwise revive pruned weights.
+                torch._foreach_mul_(masked, masks)
+            self.step += 1
+            if self.step % self.steps_per_epoch == 0:
+                self.seconds += time.perf_counter() - started
+                self._finish_epoch(on_epoch)
+                started = time.perf_counter()
+        self.seconds += time.perf_counter() - started
+        self._check_finite()
+
+    def _update(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            loss = self.loss_fn(self.model(inputs), targets)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return loss.detach() * len(targets)
+
+    def _finish_epoch(self, on_epoch: Callable[[dict[str, Any]], None]) -> None:
+        self._check_finite()
+        row: dict[str, Any] = {
+            "stage": self.stream,
+            "epoch": self.step // self.steps_per_epoch,
+            "lr": self.rates[self.step - 1],
+            "train/loss": float(self._loss_sum) / self._seen,
+        }
+        if len(self.data.validation.targets):
+            read = validate(self.model, self.data, self.recipe)
+            row |= {"val/loss": read["loss"], "val/top1": read["top1"]}
+        self._loss_sum.zero_()
+        self._seen = 0
+        on_epoch(row)
+
+    def _check_finite(self) -> None:
+        if not torch.isfinite(self._loss_sum):
+            epoch = (self.step - 1) // self.steps_per_epoch + 1
+            raise NonFiniteError(f"the training loss is not finite in {self.stream} epoch {epoch}; lower recipe.lr")
+
+    def _stream_of_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield batches for ever, from the step's epoch on; each epoch has streams of its own, so resuming is exact."""
+        while True:
+            epoch = self.step // self.steps_per_epoch
+            yield from batches(
+                self.data,
+                self.data.train,
+                self.recipe.batch_size,
+                order=generator(self.seed, self.stream, "order", epoch),
+                augmentation=generator(self.seed, self.stream, "augmentation", epoch),
+                crop_padding=self.recipe.crop_padding,
+                flip=self.recipe.flip,
+            )
+
+    def state(self) -> dict[str, Any]:
+        """Return what is needed to go on from the end of this epoch, bit for bit."""
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "seconds": self.seconds,
+        }
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Go on from a state taken at the end of an epoch."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.seconds = state["step"], state["seconds"]
+        self._batches = self._stream_of_batches()
+
+
+def validate(model: nn.Module, data: Data, recipe: Recipe) -> dict[str, Any]:
+    """Return loss and top1 on the validation split."""
+    return evaluate(model, batches(data, data.validation, BATCH), loss_function(recipe))
+
+
+def steps_per_epoch(data: Data, recipe: Recipe) -> int:
+    """Return the number of optimiser steps in one epoch."""
+    samples, size = len(data.train.targets), recipe.batch_size
+    if size is None or size >= samples:
+        return 1
+    return -(-samples // size) - (samples % size == 1)  # batches() leaves out a remainder of one
+
+
+def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """Return the recipe's optimiser; weight decay on biases and normalisation is the recipe's choice."""
+    parameters = list(model.parameters())
+    free = [] if recipe.decay_norm_and_bias else [p for p in parameters if p.dim() <= 1]
+    decayed = [p for p in parameters if recipe.decay_norm_and_bias or p.dim() > 1]
+    groups: list[dict[str, Any]] = [{"params": decayed}]
+    if free:
+        groups.append({"params": free, "weight_decay": 0.0})
+    common: dict[str, Any] = {"lr": recipe.lr, "weight_decay": recipe.weight_decay}
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(groups, momentum=recipe.momentum, nesterov=recipe.nesterov, foreach=True, **common)
+    adam = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
+    return adam(groups, foreach=True, **common)
