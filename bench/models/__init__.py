@@ -15,7 +15,7 @@ from bench import identity
 from bench.errors import UserError, near_misses
 from bench.schema import Model
 from bench.seeds import global_stream
-from criteria._import import _importable, line_of
+from criteria._import import importable, line_of
 
 
 def build(model: Model, input_shape: tuple[int, ...], num_classes: int, seed: int) -> nn.Module:
@@ -27,7 +27,7 @@ def build(model: Model, input_shape: tuple[int, ...], num_classes: int, seed: in
     if path is None:
         return _make(_resolved(model), model, input_shape, num_classes, seed)
     # The file's folder stays importable while the factory runs: it may import its helpers late.
-    with _importable(path.parent):
+    with importable(path.parent):
         return _make(_from_file(path, model), model, input_shape, num_classes, seed)
 
 

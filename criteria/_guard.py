@@ -1,0 +1,120 @@
+"""Runs a criterion's function so that the model comes back exactly as it was, and checks what the function returns."""
+
+import random
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from criteria._import import import_criterion
+from criteria._registry import CriterionError, Description
+from criteria.tools.parameters import prunable
+from criteria.tools.types import Batches, Loss
+
+Scores = dict[str, Tensor]
+
+
+class Criterion:
+    """A loaded criterion with its options set."""
+
+    def __init__(self, description: Description, options: dict[str, Any]) -> None:
+        description.check_options(options)
+        self.name = description.name
+        self.description = description
+        self.options = {**description.options, **options}
+        self.function: Callable[..., Scores] = import_criterion(description).score
+        """The bare function, without the guard."""
+
+    def score(self, model: nn.Module, batches: Batches, loss_fn: Loss) -> Scores:
+        """Return prunable parameter name -> score, higher = more important.
+
+        model: any nn.Module on any device, returned exactly as it came. batches: re-iterable of (inputs, targets) on
+        the model's device. loss_fn(outputs, targets): mean over the batch. Scores have their parameter's shape, are
+        float32 or float64 and finite; a parameter that the criterion cannot score is absent.
+        Raises CriterionError where the criterion breaks its contract.
+        """
+        with torch.inference_mode(False), torch.enable_grad(), untouched(model):
+            return checked(self.function(model, batches, loss_fn, **self.options), model, self.name)
+
+
+def checked(scores: Scores, model: nn.Module, name: str) -> Scores:
+    """Return copies of the scores, in float32 or float64; raise CriterionError that names what is wrong and where.
+
+    Copies, because a score may be a view of a weight that `untouched` is about to restore.
+    """
+    weights = prunable(model)
+    if not isinstance(scores, dict) or not scores:
+        raise CriterionError(f"criterion {name} returned no scores: it must return a dict of parameter name -> tensor")
+    for key, score in scores.items():
+        if key not in weights:
+            raise CriterionError(f"criterion {name} scored {key!r}, which is no prunable parameter of this model")
+        if not isinstance(score, Tensor) or score.shape != weights[key].shape:
+            shape = tuple(score.shape) if isinstance(score, Tensor) else type(score).__name__
+            raise CriterionError(
+                f"criterion {name}: the score of {key} is {shape}, it must be {tuple(weights[key].shape)}"
+            )
+        if not torch.isfinite(score).all():
+            raise CriterionError(f"criterion {name}: the score of {key} is not finite (NaN or infinity)")
+    return {key: scores[key].detach().to(_wide(scores[key].dtype), copy=True) for key in weights if key in scores}
+
+
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+@contextmanager
+def untouched(model: nn.Module) -> Iterator[None]:
+    """Give the block a model without gradients, then restore all of it and the global generators.
+
+    Restored are weights, buffers, gradients, `requires_grad`, and every module's attributes: its mode, its hooks, and
+    the parameters, buffers and modules it holds.
+    """
+    modules = [
+        (vars(m), dict(vars(m)), [(held, dict(held)) for held in vars(m).values() if isinstance(held, dict)])
+        for m in model.modules()
+    ]
+    values = [(t, t.data, t.detach().clone()) for t in (*model.parameters(), *model.buffers())]
+    gradients = [(p, p.grad, p.requires_grad) for p in model.parameters()]
+    try:
+        with same_generators():
+            for parameter, _, _ in gradients:
+                parameter.grad = None
+                parameter.requires_grad_(parameter.is_floating_point())
+            yield
+    finally:
+        for attributes, before, contents in modules:
+            _refill(attributes, before)
+            for held, content in contents:
+                _refill(held, content)
+        with torch.no_grad():
+            for tensor, data, value in values:
+                tensor.data = data
+                tensor.copy_(value)
+        for parameter, gradient, requires_grad in gradients:
+            parameter.grad = gradient
+            parameter.requires_grad_(requires_grad)
+
+
+def _refill(mapping: dict[str, Any], content: dict[str, Any]) -> None:
+    """Restore a dict in place: the handle of a hook keeps a reference to it."""
+    mapping.clear()
+    mapping.update(content)
+
+
+@contextmanager
+def same_generators() -> Iterator[None]:
+    """Restore the global generators of torch (CPU and CUDA), Python and, where it is loaded, NumPy after the block."""
+    numpy = sys.modules.get("numpy")
+    numpy_state = numpy.random.get_state() if numpy else None
+    python_state = random.getstate()
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
+    try:
+        with torch.random.fork_rng(devices=devices):
+            yield
+    finally:
+        random.setstate(python_state)
+        if numpy:
+            numpy.random.set_state(numpy_state)
