@@ -1,0 +1,69 @@
+"""The command line: `python -m bench VERB [KEY=VALUE ...]`."""
+
+import importlib
+import signal
+import sys
+import traceback
+from types import FrameType
+
+from bench.errors import UserError, near_misses
+
+VERBS = {
+    "run": "run what is missing of an experiment, print its table: run criterion=[taylor,snip] sparsity=[0.8,0.9]",
+    "tables": "write the tables and the figure of the last plan: tables [experiment=NAME] [out=DIR]",
+    "list": "show the criteria: name, formula, defaults, source",
+    "check": "run the contract suite on a criterion: check path/to/mine.py",
+    "verify": "recompute the hashes of all records and artefacts: verify [DIR]",
+    "publish": "copy the last plan's records, tables and figure to results/published: publish NAME",
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one verb and return the exit status: 0 done, 1 something failed, 2 a mistake in the call, 130 stopped."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    debug = "debug=true" in [argument.lower() for argument in arguments]
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        return _verb(arguments)
+    except KeyboardInterrupt:
+        return _fail("stopped; what is done is kept, run again to go on", 130)
+    except UserError as error:
+        if debug:
+            traceback.print_exc()
+        return _fail(str(error), 2)
+    except OSError as error:
+        if debug:
+            traceback.print_exc()
+        return _fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", 1)
+
+
+def _verb(arguments: list[str]) -> int:
+    verb, *rest = arguments or ["--help"]
+    if verb in ("--help", "-h", "help"):
+        print(_help())
+        return 0
+    if verb not in VERBS:
+        raise UserError(f"unknown verb {verb!r}; {near_misses(verb, VERBS)}")
+    # A verb's module is imported when it is asked for, so that help and list stay quick.
+    return int(importlib.import_module(f"bench.verbs.{verb}").main(rest))
+
+
+def _help() -> str:
+    verbs = "\n".join(f"  {verb:9}{text}" for verb, text in VERBS.items())
+    return (
+        "A benchmark of pruning criteria under one shared harness.\n\nusage: python -m bench VERB [KEY=VALUE ...]\n\n"
+        f"{verbs}\n\nKeys and their defaults: conf/config.yaml. A list on an axis is a sweep."
+    )
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _fail(line: str, status: int) -> int:
+    print(f"error: {line}", file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

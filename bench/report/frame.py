@@ -1,0 +1,106 @@
+"""One plan joined with the records of its folder: what every table and figure is made of."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bench.errors import UserError
+from bench.store import COLUMNS, load_plan, load_records
+
+PANEL = (
+    "dataset model recipe granularity scope schedule when finetune finetune_epochs ablation target_kind score_mode "
+    "prunable precision device"
+).split()
+"""Criteria that differ in one of these share no panel, unless the plan varies it. epochs_total follows from recipe and
+finetune_epochs."""
+
+ROW = ("criterion", "criterion_options", "criterion_fingerprint")
+"""What makes a row of a panel."""
+
+ENVIRONMENT = ("cpu", "gpu", "torch", "numerics", "threads", "recipe_hash", "dataset_hash")
+"""What must not differ inside a mean. `git` may: where the code's numbers move, `numerics` does."""
+
+MEASURED = (
+    "top1 top1_pruned top1_pruned_bn sparsity sparsity_effective collapsed_layers params flops epochs_total"
+).split()
+"""Columns of which tables show means over seeds."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a plan set out to do and what came of it."""
+
+    plan: dict[str, Any]
+    """As OUT/plans keeps it (bench.plan.Plan.to_json)."""
+    frame: pd.DataFrame
+    """COLUMNS, one row a cell of the plan, in its order; status `ok`, `failed` (with a reason) or `missing`."""
+    outside: dict[str, int]
+    """Criterion -> number of records in the folder that are no part of the plan."""
+
+
+def tabulate(root: Path, experiment: str | None = None) -> Results:
+    """Join the plan written last (of one experiment, where named) with the records of `root`.
+
+    Raises UserError where there is no plan, where two cells claim one place in a table, and where cells of one mean
+    were made in different environments; CorruptError for a record that does not hold.
+    """
+    plan = load_plan(root, experiment)
+    records = load_records(root)
+    inside = records["cell"].isin([cell["cell"] for cell in plan["cells"]])
+    outside = records.loc[~inside, "criterion"].value_counts().sort_index()
+    stored = _by_cell(records[inside], root)
+    frame = pd.DataFrame([_row(cell, stored.get(cell["cell"], {})) for cell in plan["cells"]], columns=COLUMNS)
+    numbers = [*MEASURED, "sparsity_target"]
+    frame[numbers] = frame[numbers].apply(pd.to_numeric)
+    _check_places(frame, plan)
+    _check_environment(frame)
+    return Results(plan, frame, {str(name): int(count) for name, count in outside.items()})
+
+
+def _by_cell(records: pd.DataFrame, root: Path) -> dict[str, dict[str, Any]]:
+    twice = records.loc[records["cell"].duplicated(), "cell"]
+    if len(twice):
+        raise UserError(f"{root} holds two records of cell {twice.iloc[0]}; remove one of them")
+    return {str(row["cell"]): {str(key): value for key, value in row.items()} for row in records.to_dict("records")}
+
+
+def _row(cell: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:
+    """Return a plan's cell with what its record adds; a schedule that stops by itself changes its epochs, too."""
+    added = {name: value for name, value in record.items() if name not in cell or name == "epochs_total"}
+    return cell | {"status": "missing"} | added
+
+
+def _check_places(frame: pd.DataFrame, plan: dict[str, Any]) -> None:
+    """Refuse two cells of the same configuration and seed: a mean would count one seed twice."""
+    for _, cells in frame.groupby([*PANEL, *ROW, "sparsity_target", "seed"], dropna=False, sort=False):
+        if len(cells) > 1:
+            one, two = (plan["cells"][place] for place in cells.index[:2])
+            differ = [f"{name} {one[name]!r} and {two[name]!r}" for name in one if one[name] != two[name]]
+            raise UserError(
+                f"two cells of the plan are {_named(cells.iloc[0])}, seed {one['seed']}; they differ in "
+                f"{'; '.join(differ)}; run them as two experiments"
+            )
+
+
+def _check_environment(frame: pd.DataFrame) -> None:
+    done = frame[frame["status"] == "ok"]
+    for _, cells in done.groupby([*PANEL, *ROW, "sparsity_target"], dropna=False, sort=False):
+        for column in ENVIRONMENT:
+            if cells[column].nunique(dropna=False) > 1:
+                seeds = cells.groupby(column, dropna=False, sort=False)["seed"]
+                mixed = " and ".join(f"{value!r} (seed {_joined(of)})" for value, of in seeds)
+                raise UserError(
+                    f"the mean of {_named(cells.iloc[0])} would mix {column} {mixed}; "
+                    "make its cells in one environment, in a folder of their own (out=DIR)"
+                )
+
+
+def _joined(values: "pd.Series[Any]") -> str:
+    return ", ".join(map(str, values))
+
+
+def _named(cell: "pd.Series[Any]") -> str:
+    target = "" if pd.isna(cell["sparsity_target"]) else f" at sparsity {cell['sparsity_target']:g}"
+    return f"{cell['dataset']} {cell['model']} {cell['criterion']}{target}"

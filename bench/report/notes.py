@@ -1,0 +1,90 @@
+"""What a reader must know beside the numbers, in sentences."""
+
+import pandas as pd
+
+from bench.report.frame import Results
+from bench.report.panels import Panel
+
+TOLERANCE = 1e-3
+"""Rounding to whole weights stays below this; more is worth a word."""
+
+
+def legend(results: Results, best: str) -> list[str]:
+    """Return what holds for all panels; `best` says how the best of a column is marked."""
+    lines = [
+        "Mean ± sample standard deviation over seeds of the accuracy after all training; "
+        f"{best}: best of its column as shown, among criteria with all seeds.",
+        "epochs: of training behind the final weights. dense: not pruned. dense_longer: the same, trained for the "
+        "fine-tuning epochs more.",
+    ]
+    lines += [f"Recipe {name}: {source.rstrip('.')}." for name, source in results.plan["recipes"].items()]
+    if results.outside:
+        which = ", ".join(f"{criterion} {count}" for criterion, count in results.outside.items())
+        lines.append(f"Left out: {sum(results.outside.values())} records outside this plan ({which}).")
+    return lines
+
+
+def notes(panel: Panel) -> list[str]:
+    """Return what holds for one panel: its seeds, what is missing or failed, and what is not as planned."""
+    facts = (_missing, _failed, _off_target, _untuned, _converged, _mixed)
+    return [seeds(panel), *(line for fact in facts if (line := fact(panel)))]
+
+
+def seeds(panel: Panel) -> str:
+    """Return over what the means are taken."""
+    planned = sorted(panel.cells["seed"].unique())
+    if len(planned) == 1:
+        return f"One seed ({planned[0]}), hence no spread."
+    return f"{len(planned)} seeds ({', '.join(map(str, planned))})."
+
+
+def _missing(panel: Panel) -> str:
+    count = int(panel.cells["status"].eq("missing").sum())
+    return f"{count} of {len(panel.cells)} cells {'is' if count == 1 else 'are'} missing." if count else ""
+
+
+def _failed(panel: Panel) -> str:
+    failed = panel.cells[panel.cells["status"] == "failed"]
+    if failed.empty:
+        return ""
+    first = failed.iloc[0]
+    reason = " ".join(str(first["reason"]).split()).rstrip(".")
+    where = f"{first['row']}{_at(first['sparsity_target'])}, seed {first['seed']}"
+    return f"{len(failed)} of {len(panel.cells)} cells failed; the first ({where}): {reason}."
+
+
+def _off_target(panel: Panel) -> str:
+    cells = panel.cells[panel.cells["status"] == "ok"]
+    off = cells[(cells["sparsity"] - cells["sparsity_target"]).abs() > TOLERANCE]
+    cases = [f"{row}{_at(target)} reached {100 * reached:.4g} %" for row, target, reached in _first_of_each(off)]
+    return f"Sparsity off its target: {'; '.join(cases)}." if cases else ""
+
+
+def _first_of_each(cells: pd.DataFrame) -> list[tuple[str, float, float]]:
+    first = cells.drop_duplicates(["row", "sparsity_target"])
+    return list(zip(first["row"], first["sparsity_target"], first["sparsity"], strict=True))
+
+
+def _untuned(panel: Panel) -> str:
+    """Say which rows are not fine-tuned where others are: only where `when` is under study."""
+    pruned = panel.cells[~panel.cells["control"]]
+    untuned = pruned["finetune"].isna()
+    if untuned.all() or not untuned.any():
+        return ""
+    return f"Trained by the recipe alone, after pruning: {', '.join(pruned.loc[untuned, 'row'].unique())}."
+
+
+def _converged(panel: Panel) -> str:
+    stops = panel.table["sparsity_target"].isna().any()
+    return "converged: pruned until accuracy fell, with the mean sparsity reached." if stops else ""
+
+
+def _mixed(panel: Panel) -> str:
+    """Say where rows come from different machines; inside a mean that is refused (tabulate)."""
+    cells = panel.cells[panel.cells["status"] == "ok"]
+    mixed = [f"{c} ({'; '.join(map(str, cells[c].unique()))})" for c in ("cpu", "gpu") if cells[c].nunique() > 1]
+    return f"The rows were made on different machines: {', '.join(mixed)}." if mixed else ""
+
+
+def _at(sparsity: float) -> str:
+    return "" if pd.isna(sparsity) else f" at {100 * sparsity:.10g} %"

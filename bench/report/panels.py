@@ -1,0 +1,122 @@
+"""What may be compared with what: the panels of a plan, and the names of their rows."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from bench.plan import CONTROLS
+from bench.report.frame import PANEL, ROW, Results
+from bench.report.summary import summarise
+
+FINETUNING = ("finetune", "finetune_epochs")
+"""Null for cells pruned at initialisation; where `when` is under study these join the panel of those trained."""
+
+USUAL = {"ablation": "none", "target_kind": "weights", "score_mode": "eval", "prunable": "all", "precision": "fp32"}
+"""Values that go without saying."""
+
+Key = dict[str, Any]
+"""What the criteria of a panel have in common: column -> value (None where it does not apply)."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Criteria that differ in nothing but what is under study, and their controls."""
+
+    title: str
+    """The columns in which it differs from the plan's other panels; empty where it is the only one."""
+    about: str
+    """Data, model, recipe and what else its criteria share."""
+    cells: pd.DataFrame
+    """Its cells of Results.frame, with `row` (the name of the row they belong to) and `control`."""
+    table: pd.DataFrame
+    """See summarise."""
+
+
+def panels(results: Results) -> list[Panel]:
+    """Return the panels of a plan, in its order, each with the controls that match it."""
+    vary = [column for column in PANEL if column in results.plan["vary"]]
+    keys = _keys(results.frame, vary)
+    differ = [column for column in keys[0] if len({key[column] for key in keys}) > 1]
+    return [_panel(results, key, vary, differ) for key in keys]
+
+
+def _panel(results: Results, key: Key, vary: list[str], differ: list[str]) -> Panel:
+    control = results.frame["criterion"].isin(CONTROLS)
+    pruned = _agrees(results.frame, key, FINETUNING if "when" in vary else ())
+    dense = _agrees(results.frame, {c: v for c, v in key.items() if c != "when"}, PANEL)
+    cells = results.frame[pruned.where(~control, dense)].assign(control=control)
+    cells = cells.assign(row=_row_names(cells, vary))
+    title = ", ".join(_said(c, key[c]) for c in differ if key[c] is not None or c != "finetune_epochs")
+    return Panel(
+        title,
+        _about(results, {c: v for c, v in key.items() if c in PANEL[:3] or c not in differ}),
+        cells,
+        summarise(cells),
+    )
+
+
+def _about(results: Results, key: Key) -> str:
+    """Return `The digits, digits_net, recipe digits; scope=global, ...`."""
+    titles = results.plan["titles"]
+    names = [titles.get(key[c], key[c]) if c == "dataset" else key[c] for c in PANEL[:2] if c in key]
+    names += [f"recipe {key['recipe']}"] if "recipe" in key else []
+    facts = [_said(c, v) for c, v in key.items() if c in PANEL[3:] and v is not None and v != USUAL.get(c)]
+    return "; ".join(filter(None, [", ".join(names), ", ".join(facts)]))
+
+
+def _keys(frame: pd.DataFrame, vary: list[str]) -> list[Key]:
+    # A recipe brings its own number of fine-tuning epochs.
+    free = {*vary, "finetune_epochs"} if "recipe" in vary else {*vary}
+    criteria = frame.loc[~frame["criterion"].isin(CONTROLS), [c for c in PANEL if c not in free]].drop_duplicates()
+    keys = [{str(c): None if pd.isna(v) else v for c, v in row.items()} for row in criteria.to_dict("records")]
+    return [key for key in keys if "when" not in vary or not any(_has_room(other, key) for other in keys)]
+
+
+def _has_room(key: Key, guest: Key) -> bool:
+    """Whether `guest`, which is not fine-tuned, has its place in a panel whose other cells are."""
+    loose = [column for column in FINETUNING if column in guest and guest[column] is None]
+    return key != guest and all(key[column] == value for column, value in guest.items() if column not in loose)
+
+
+def _agrees(frame: pd.DataFrame, key: Key, loose: Collection[str]) -> "pd.Series[bool]":
+    """Return which cells equal the key; in the columns of `loose`, null agrees with everything."""
+    agrees = pd.Series(True, index=frame.index)
+    for column, value in key.items():
+        null = frame[column].isna()
+        same = null if value is None else frame[column].eq(value)
+        agrees &= (same | null | (value is None)) if column in loose else same
+    return agrees
+
+
+def _row_names(cells: pd.DataFrame, vary: list[str]) -> "pd.Series[str]":
+    """Return each cell's row: criterion, options, columns under study, and what else tells it from another row."""
+    names = cells.apply(lambda cell: _name(cell, [] if cell["control"] else vary), axis=1)
+    for _, alike in cells.groupby(names, sort=False):
+        own = [] if alike["control"].iloc[0] else vary
+        told = [c for c in (*ROW, *PANEL) if c in own or alike[c].nunique(dropna=False) > 1]
+        names[alike.index] = alike.apply(_name, axis=1, columns=told)
+    return names
+
+
+def _name(cell: "pd.Series[Any]", columns: list[str]) -> str:
+    """Return e.g. `grasp (temperature=1, scope=layer)`."""
+    options = _plain(cell["criterion_options"])
+    parts = [*([options] if options else []), *(_said(c, cell[c]) for c in columns if not pd.isna(cell[c]))]
+    return f"{cell['criterion']} ({', '.join(parts)})" if parts else str(cell["criterion"])
+
+
+def _said(column: str, value: Any) -> str:
+    """Return `scope=layer`."""
+    if column == "criterion_fingerprint":
+        return f"fingerprint={value[:8]}"
+    text = "none" if value is None else f"{value:g}" if isinstance(value, float) else _plain(str(value))
+    return f"{column}={text}"
+
+
+def _plain(spelled: str) -> str:
+    """Return `{name: iterative, steps: 5}` as `iterative steps=5`, `{temperature: 1}` as `temperature=1`."""
+    if not spelled.startswith("{"):
+        return spelled
+    return spelled[1:-1].removeprefix("name: ").replace(": ", "=").replace(", ", " ")

@@ -1,0 +1,143 @@
+"""`run`: make the cells of an experiment that are missing, then print its table."""
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from bench import config, devices, identity, store
+from bench.errors import UserError
+from bench.launch import Pool, worker_count
+from bench.logger import Logger, open_logger
+from bench.plan import CONTROLS, Cell, Plan, make
+from bench.progress import Progress
+from bench.report import frame, tables
+from bench.report.write import table_folder, write
+from bench.schema import Settings
+from bench.tasks import Result, record_failure
+
+
+def main(arguments: list[str]) -> int:
+    """Run what is missing; return 1 where cells have failed, with a line for each."""
+    settings = config.load(arguments)
+    root = Path(settings.out)
+    _make_usable(root)
+    with Pool(root, settings.threads, settings.debug) as pool:
+        device, gpus = devices.resolve(settings.device, root, pool)
+        _fetch_missing(settings, pool)
+        plan = make(settings, device)
+        store.write_plan(root, plan.to_json())
+        finished = _finished(root, plan.cells)
+        pending = [cell for cell in plan.cells if cell.id not in finished]
+        logger = open_logger(settings.logger, settings.experiment, root) if pending else Logger()
+        try:
+            results = _make_missing(plan, pending, finished, pool, device, gpus, logger) if pending else []
+            _report(plan, root, logger)
+        finally:
+            warning = logger.close()
+    if warning:
+        print(warning, file=sys.stderr)
+    failures = [r["columns"] for r in finished.values() if r["columns"]["status"] == "failed"]
+    failures += [result.columns for result in results if result.status == "failed" and result.columns]
+    return _say_failures(failures, len(plan.cells))
+
+
+def _make_usable(root: Path) -> None:
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        store.write(root / "cache" / "writable", b"")
+    except (FileExistsError, NotADirectoryError):
+        raise UserError(f"out={root} is a file, or lies below one; give a folder") from None
+    except OSError as error:
+        raise UserError(f"out={root} cannot be written ({error.strerror}); give another folder") from error
+    store.sweep(root)
+
+
+def _fetch_missing(settings: Settings, pool: Pool) -> None:
+    for dataset in {choice.dataset for choice in settings.choices}:
+        if not identity.is_present(dataset):
+            print(f"fetching {dataset.title} into {dataset.root}", file=sys.stderr)
+            pool.ask("fetch", dataset)
+
+
+def _finished(root: Path, cells: Iterable[Cell]) -> dict[str, dict[str, Any]]:
+    """Return the records of the cells that need not run again; name those that are corrupt."""
+    finished = {}
+    for cell in cells:
+        try:
+            if record := store.finished(root / "cells" / cell.id):
+                finished[cell.id] = record
+        except store.CorruptError as error:
+            print(f"{error}; it is made again", file=sys.stderr)
+    return finished
+
+
+def _make_missing(
+    plan: Plan,
+    pending: list[Cell],
+    finished: dict[str, dict[str, Any]],
+    pool: Pool,
+    device: str,
+    gpus: int,
+    logger: Logger,
+) -> list[Result]:
+    """Make the pending cells, those of criteria that cannot be loaded as failures."""
+    root = pool.root
+    problems = plan.broken | pool.ask("check", _representatives(pending, plan.broken))
+    print(*problems.values(), sep="\n", end="\n" if problems else "", file=sys.stderr)
+    if problems and all(cell.criterion in problems for cell in plan.cells if cell.criterion not in CONTROLS):
+        raise UserError("no criterion of this run can be loaded; nothing was run")
+    results = [record_failure(root, c, problems[c.criterion]) for c in pending if c.criterion in problems]
+    cells = [cell for cell in pending if cell.criterion not in problems]
+    pool.grow(worker_count(plan.settings.workers, plan.settings.threads, device, gpus, len(cells)), device)
+    progress = Progress(cells, len(plan.cells))
+
+    def listen(kind: str, cell: Cell, facts: Any) -> None:
+        progress.listen(kind, cell, facts)
+        if kind == "start":
+            logger.start(cell.id, cell.config())
+        elif kind == "epoch":
+            logger.epoch(cell.id, facts)
+        elif kind == "result":
+            logger.finish(cell.id, facts.columns or {})
+
+    try:
+        return results + pool.run(cells, _failed_dense(plan, finished), listen)
+    finally:
+        progress.close()
+
+
+def _representatives(cells: list[Cell], broken: dict[str, str]) -> list[Cell]:
+    """Return one cell for each criterion, model and data that has to be tried before any training."""
+    loadable = [cell for cell in cells if cell.criterion not in broken]
+    return list({(c.dense_key, c.criterion, str(c.criterion_options), c.score_mode): c for c in loadable}.values())
+
+
+def _failed_dense(plan: Plan, finished: dict[str, dict[str, Any]]) -> dict[str, str]:
+    """Return dense key -> reason for the dense controls whose failure is final."""
+    return {
+        cell.dense_key: f"its dense net failed: {finished[cell.id]['columns']['reason']}"
+        for cell in plan.cells
+        if cell.criterion == "dense" and cell.id in finished and finished[cell.id]["columns"]["status"] == "failed"
+    }
+
+
+def _report(plan: Plan, root: Path, logger: Logger) -> None:
+    results = frame.tabulate(root, plan.settings.experiment)
+    folder = table_folder(root, results)
+    paths = write(results, folder)
+    logger.table(plan.hash, *tables.table(results))
+    print(tables.text(results))
+    print(f"records  {root / 'cells'}")
+    print(f"tables   {folder}: {', '.join(path.name for path in paths)}")
+    print("next     make bench CRITERION=taylor,magnitude,snip,random    compare criteria")
+    print("         make list                                           see all of them, and what each computes")
+
+
+def _say_failures(failures: list[dict[str, Any]], planned: int) -> int:
+    for columns in failures:
+        names = ("dataset", "model", "criterion", "sparsity_target", "seed")
+        print(f"failed: {' '.join(str(columns[name]) for name in names)}: {columns['reason']}", file=sys.stderr)
+    if failures:
+        print(f"error: {len(failures)} of {planned} cells failed; the others are kept", file=sys.stderr)
+    return 1 if failures else 0
