@@ -1,6 +1,7 @@
 """The command line: `python -m bench VERB [KEY=VALUE ...]`."""
 
 import importlib
+import os
 import signal
 import sys
 import traceback
@@ -31,6 +32,10 @@ def main(arguments: list[str] | None = None) -> int:
         if debug:
             traceback.print_exc()
         return _fail(str(error), 2)
+    except BrokenPipeError:
+        # The reader of our output (head, less) has left: nothing to say, and nobody to say it to.
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+        return 0
     except OSError as error:
         if debug:
             traceback.print_exc()

@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
+from bench import schema
 from bench.errors import UserError, near_misses
 from bench.schema import Settings
 
@@ -120,7 +121,9 @@ def _dotted(key: str, override: Override) -> str:
         raise UserError(f"unknown key {key!r}; {near_misses(top, (*PLAIN, *CHOICE, 'experiment'))}")
     if override.is_sweep_override():
         raise UserError(f"{key} is no axis: one run has one value of it")
-    return str(override.input_line)
+    line = str(override.input_line)
+    # Fields that a file leaves to their defaults can be set as well; the schema refuses unknown ones.
+    return line if override.is_delete() else f"++{line.lstrip('+')}"
 
 
 def _compose(choices: dict[str, Any], dotted: list[str], root: str | None) -> dict[str, Any]:
@@ -184,7 +187,9 @@ def _say(error: ValidationError) -> str:
         options = [option.strip(" '") for option in str(expected).replace(" or ", ",").split(",")]
         message = f"unknown value {name!r}; {near_misses(name, options)}"
     elif first["type"] == "extra_forbidden":
-        message = "there is no such option"
+        *_, parent, key = first["loc"]
+        fields = getattr(getattr(schema, str(parent).capitalize(), None), "model_fields", {})
+        message = f"there is no such option; {near_misses(str(key), fields)}"
     return f"{where} = {json.dumps(first['input'])}: {message}"
 
 

@@ -111,8 +111,7 @@ class Pool:
                     worker.cell = ready
                     worker.connection.send(("make", ready))
                     listen("start", ready, None)
-            for worker in self._speaking():
-                assert (making := worker.cell) is not None
+            for worker, making in self._speaking():
                 try:
                     kind, value = worker.connection.recv()
                 except (EOFError, OSError):
@@ -125,8 +124,9 @@ class Pool:
                     listen(kind, making, value)
         return results
 
-    def _speaking(self) -> list[Worker]:
-        busy = {worker.connection: worker for worker in self.workers if worker.cell is not None}
+    def _speaking(self) -> list[tuple[Worker, Cell]]:
+        """Wait for workers that have something to say; return them with the cells that they are making."""
+        busy = {worker.connection: (worker, worker.cell) for worker in self.workers if worker.cell is not None}
         return [busy[connection] for connection in wait(list(busy), timeout=RETRY_S)]
 
     def _new(self, device: str, index: int) -> Worker:
@@ -164,7 +164,9 @@ class Queue:
 
     def hopeless(self) -> list[tuple[Cell, str]]:
         """Take the cells whose dense net has failed, with the reason."""
-        lost = [cell for cell in self.todo.values() if cell.dense_key in self.failed_dense and cell.criterion != "dense"]
+        lost = [
+            cell for cell in self.todo.values() if cell.dense_key in self.failed_dense and cell.criterion != "dense"
+        ]
         return [(self._take(cell), self.failed_dense[cell.dense_key]) for cell in lost]
 
     def _take(self, cell: Cell) -> Cell:

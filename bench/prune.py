@@ -47,10 +47,14 @@ class Pruner:
         self, scores: dict[str, Tensor], masks: Masks, target: float, weights: dict[str, nn.Parameter]
     ) -> Masks:
         assert self.cell.scope is not None
-        scored, total = sum(s.numel() for s in scores.values()), sum(w.numel() for w in weights.values())
-        share = share_within(target, scored, total) if self.cell.scope.name == "global" else target
+        # What this step does not score stays as it is, so that a later step never revives what an earlier one removed.
+        held = {name: masks.get(name, _kept_whole(weight)) for name, weight in weights.items() if name not in scores}
+        share = target
+        if self.cell.scope.name == "global":
+            total, gone = sum(w.numel() for w in weights.values()), sum(int((~mask).sum()) for mask in held.values())
+            share = share_within(target - gone / total, sum(s.numel() for s in scores.values()), total)
         selected = select(scores, share, self.cell.scope.name, masks or None)
-        return {name: selected[name] if name in selected else _kept_whole(weights[name]) for name in weights}
+        return {name: (selected | held)[name] for name in weights}
 
     def _score(self, model: nn.Module) -> tuple[dict[str, Any], dict[str, Tensor]]:
         started = time.perf_counter()

@@ -32,6 +32,8 @@ def run_cell(cell: Cell, bench: Workbench) -> dict[str, Any]:
     folder = bench.root / "cells" / cell.id
     started = datetime.now(UTC).isoformat(timespec="seconds")
     peak = PeakMemory(bench.device)
+    # cuDNN rounds to TF32 unless it is told not to; bf16 is the trainer's.
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = cell.environment.precision == "tf32"
     samples = data.load(cell.dataset, bench.device)
     lineage = Lineage(initial(cell, samples, bench.device))
     files: dict[str, bytes] = {}

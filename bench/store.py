@@ -15,7 +15,7 @@ import json
 import os
 import re
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,9 +109,19 @@ def read_artefact(folder: Path, name: str) -> bytes:
     return data
 
 
-def cell_record(columns: dict[str, Any], config: dict[str, Any], final: bool, **more: Any) -> dict[str, Any]:
-    """Return a cell's record with all COLUMNS, null where unknown. final: no further run would change it."""
-    return {"columns": {name: columns.get(name) for name in COLUMNS}, "final": final, "config": config, **more}
+def cell_record(
+    columns: dict[str, Any],
+    config: dict[str, Any],
+    final: bool,
+    curves: Sequence[dict[str, Any]] = (),
+    layers: Sequence[dict[str, Any]] = (),
+) -> dict[str, Any]:
+    """Return a cell's record: all COLUMNS (null where unknown), a row an epoch, a row a layer (name, kept, total).
+
+    final: no further run would change it.
+    """
+    own = {"final": final, "config": config, "curves": list(curves), "layers": list(layers)}
+    return {"columns": {name: columns.get(name) for name in COLUMNS}} | own
 
 
 def finished(folder: Path) -> dict[str, Any] | None:

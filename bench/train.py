@@ -1,5 +1,6 @@
 """The training step and its loop: one optimiser, a rate for each step, masked weights held at zero."""
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,7 +17,7 @@ from bench.seeds import generator
 
 
 class NonFiniteError(Exception):
-    """The training loss became NaN or infinite."""
+    """A loss became NaN or infinite."""
 
 
 class Trainer:
@@ -76,7 +77,7 @@ class Trainer:
                 self._finish_epoch(on_epoch)
                 started = time.perf_counter()
         self.seconds += time.perf_counter() - started
-        self._check_finite()
+        self._check_finite("training", self._loss_sum)
 
     def _update(self, inputs: Tensor, targets: Tensor) -> Tensor:
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
@@ -87,7 +88,7 @@ class Trainer:
         return loss.detach() * len(targets)
 
     def _finish_epoch(self, on_epoch: Callable[[dict[str, Any]], None]) -> None:
-        self._check_finite()
+        self._check_finite("training", self._loss_sum)
         row: dict[str, Any] = {
             "stage": self.stream,
             "epoch": self.step // self.steps_per_epoch,
@@ -96,15 +97,16 @@ class Trainer:
         }
         if len(self.data.validation.targets):
             read = validate(self.model, self.data, self.recipe)
+            self._check_finite("validation", read["loss"])
             row |= {"val/loss": read["loss"], "val/top1": read["top1"]}
         self._loss_sum.zero_()
         self._seen = 0
         on_epoch(row)
 
-    def _check_finite(self) -> None:
-        if not torch.isfinite(self._loss_sum):
+    def _check_finite(self, split: str, loss: Tensor | float) -> None:
+        if not math.isfinite(loss):
             epoch = (self.step - 1) // self.steps_per_epoch + 1
-            raise NonFiniteError(f"the training loss is not finite in {self.stream} epoch {epoch}; lower recipe.lr")
+            raise NonFiniteError(f"the {split} loss is not finite in {self.stream} epoch {epoch}; lower recipe.lr")
 
     def _stream_of_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield batches for ever, from the step's epoch on; each epoch has streams of its own, so resuming is exact."""

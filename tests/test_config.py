@@ -127,7 +127,7 @@ def test_any_output_folder_passes(name: str) -> None:
         (["recipe.epochs=-3"], ["recipe.epochs = -3"]),
         (["recipe.epochs=[1,2]"], ["recipe.epochs", "integer"]),
         (["recipe.lr=0"], ["recipe.lr", "greater than 0"]),
-        (["recipe.epoch=3"], ["recipe.epoch"]),
+        (["recipe.epoch=3"], ["recipe.epoch", "no such option", "did you mean epochs"]),
         (["finetune_epochs=-1"], ["finetune_epochs = -1"]),
         (["scope=globl"], ["globl", "did you mean global"]),
         (["schedule=iterativ"], ["iterativ", "did you mean iterative"]),

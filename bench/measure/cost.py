@@ -1,7 +1,13 @@
 """Parameters and FLOPs, dense and masked."""
 
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.masks import Masks
@@ -16,24 +22,38 @@ def parameters(model: nn.Module, masks: Masks) -> tuple[int, int]:
 def flops(model: nn.Module, masks: Masks, sample: Tensor) -> tuple[int, int]:
     """Return (dense, masked) FLOPs of one forward pass of `sample` [1, ...], as 2 x multiply-adds.
 
-    Masked: the dense FLOPs of each layer times the kept share of its weight, grouped convolutions counted as such. The
-    mode is restored.
+    Masked: the dense FLOPs of each operation that reads a weight times the kept share of that weight, grouped
+    convolutions counted as such; what reads no weight (attention's products) stays. The mode is restored.
     """
     was_training = model.training
     model.eval()
     counter = FlopCounterMode(display=False)
-    with torch.no_grad(), counter:
+    reads = _ByWeight(counter, {name: model.get_parameter(name) for name in masks})
+    # With gradients and plain attention: the fused forms, one on each device, are not counted.
+    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), counter, reads:
         model(sample)
     model.train(was_training)
     dense = counter.get_total_flops()
-    by_module = {path: sum(counts.values()) for path, counts in counter.get_flop_counts().items()}
-    removed = 0.0
-    root = type(model).__name__
-    for name, mask in masks.items():
-        weight = model.get_parameter(name)
-        users = [
-            path for path, module in model.named_modules() if any(p is weight for p in module._parameters.values())
-        ]
-        layer = sum(by_module.get(f"{root}.{path}" if path else root, 0) for path in users)
-        removed += layer * (1 - int(mask.sum()) / mask.numel())
+    removed = sum(reads.flops[name] * (1 - int(mask.sum()) / mask.numel()) for name, mask in masks.items())
     return dense, round(dense - removed)
+
+
+class _ByWeight(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Notes the FLOPs of the operations that read each weight, whichever module or function calls them."""
+
+    def __init__(self, counter: FlopCounterMode, weights: dict[str, nn.Parameter]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.counter = counter
+        # By storage: a linear layer reads a transposed view of its weight.
+        self.names = {weight.untyped_storage().data_ptr(): name for name, weight in weights.items()}
+        self.flops: Counter[str] = Counter()
+
+    def __torch_dispatch__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        before = self.counter.get_total_flops()
+        result = func(*args, **(kwargs or {}))
+        for name in {self.names.get(arg.untyped_storage().data_ptr()) for arg in args if isinstance(arg, Tensor)}:
+            if name is not None:
+                self.flops[name] += self.counter.get_total_flops() - before
+        return result

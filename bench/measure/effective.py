@@ -57,31 +57,41 @@ class _PathCounting(TorchFunctionMode):
         kwargs = kwargs or {}
         if func in _IDENTITY:
             return args[0]
-        if func in _ATTENTION:
-            raise _NotCountableError("paths through attention are not counted")
+        if func in _NOT_COUNTABLE:
+            raise _NotCountableError(f"paths through {_NOT_COUNTABLE[func]} are not counted")
         if func in _MAX_POOL:
             return _average_pool(_MAX_POOL[func], *args, **kwargs)
         result = func(*args, **kwargs)
         if func in _WEIGHTED:  # rescaled, so that 110 layers do not overflow
-            return result / result.max().detach().clamp_min(torch.finfo(torch.float64).tiny)
+            largest = result.max().detach()
+            return result / torch.where(largest > 0, largest, 1)
         return result
 
 
 _IDENTITY = {
     *(F.relu, F.relu6, F.gelu, F.silu, F.mish, F.elu, F.selu, F.celu, F.leaky_relu, F.hardswish, F.hardsigmoid),
     *(F.hardtanh, F.softplus, F.sigmoid, F.tanh, F.logsigmoid, F.softsign, F.tanhshrink, F.prelu, F.threshold),
-    *(torch.relu, torch.relu_, torch.sigmoid, torch.tanh, Tensor.relu, Tensor.relu_, Tensor.sigmoid, Tensor.tanh),
-    *(F.batch_norm, F.layer_norm, F.group_norm, F.instance_norm, F.local_response_norm, F.normalize),
-    *(F.softmax, F.log_softmax, torch.softmax, torch.log_softmax, F.dropout, F.dropout2d, F.alpha_dropout),
+    *(F.rrelu, F.hardshrink, F.softshrink, torch.relu, torch.relu_, torch.sigmoid, torch.sigmoid_, torch.tanh),
+    *(torch.tanh_, Tensor.relu, Tensor.relu_, Tensor.sigmoid, Tensor.sigmoid_, Tensor.tanh, Tensor.tanh_),
+    *(F.batch_norm, F.layer_norm, F.rms_norm, F.group_norm, F.instance_norm, F.local_response_norm, F.normalize),
+    *(F.softmax, F.softmin, F.log_softmax, torch.softmax, torch.log_softmax, Tensor.softmax, Tensor.log_softmax),
+    *(F.dropout, F.dropout2d, F.alpha_dropout),
 }
-_ATTENTION = {F.scaled_dot_product_attention, F.multi_head_attention_forward}
+_WITH_INDICES = (
+    *(F.max_pool1d_with_indices, F.max_pool2d_with_indices, F.max_pool3d_with_indices),
+    *(F.adaptive_max_pool1d_with_indices, F.adaptive_max_pool2d_with_indices),
+)
+_NOT_COUNTABLE = {
+    **dict.fromkeys((F.scaled_dot_product_attention, F.multi_head_attention_forward), "attention"),
+    **dict.fromkeys(_WITH_INDICES, "max pooling that returns indices"),
+}
 _WEIGHTED = {F.linear, F.conv1d, F.conv2d, F.conv3d, torch.conv1d, torch.conv2d, torch.conv3d, F.bilinear}
 _MAX_POOL: dict[Any, Callable[..., Tensor]] = {
-    **dict.fromkeys((F.max_pool1d, torch.max_pool1d, F.max_pool1d_with_indices), F.avg_pool1d),
-    **dict.fromkeys((F.max_pool2d, torch.max_pool2d, F.max_pool2d_with_indices), F.avg_pool2d),
-    **dict.fromkeys((F.max_pool3d, torch.max_pool3d, F.max_pool3d_with_indices), F.avg_pool3d),
-    **dict.fromkeys((F.adaptive_max_pool1d, F.adaptive_max_pool1d_with_indices), F.adaptive_avg_pool1d),
-    **dict.fromkeys((F.adaptive_max_pool2d, F.adaptive_max_pool2d_with_indices), F.adaptive_avg_pool2d),
+    **dict.fromkeys((F.max_pool1d, torch.max_pool1d), F.avg_pool1d),
+    **dict.fromkeys((F.max_pool2d, torch.max_pool2d), F.avg_pool2d),
+    **dict.fromkeys((F.max_pool3d, torch.max_pool3d), F.avg_pool3d),
+    F.adaptive_max_pool1d: F.adaptive_avg_pool1d,
+    F.adaptive_max_pool2d: F.adaptive_avg_pool2d,
 }
 
 

@@ -100,9 +100,13 @@ def _prepare(axes: Axes, panel: Panel, means: "pd.Series[float]", width: float) 
     axes.set_title("\n".join(textwrap.wrap(panel.title, int(15 * width))))
     axes.set_xscale("function", functions=(_nines, _percent))
     targets = 100 * panel.table.loc[~panel.table["control"], "sparsity_target"].dropna()
+    if targets.empty:
+        axes.set_xlim(0, SPARSITIES[-1])
     _tick(axes.xaxis, sorted(targets.unique()) or SPARSITIES, 0.35 / width)
+    if means.empty:
+        axes.set_ylim(0, 100)
     # Where nets collapse, a linear axis would hide what tells the good ones apart.
-    if len(means) and means.max() - means.min() > 20 and means.max() < 100:
+    if means.max() - means.min() > 20 and means.max() < 100:
         bottom, top = max(0.0, means.min() - 5), 100 - 0.8 * (100 - means.max())
         axes.set_yscale("function", functions=(_nines, _percent))
         axes.set_ylim(bottom, top)
@@ -125,7 +129,8 @@ def _plot(axes: Axes, panel: Panel, looks: dict[str, Look]) -> None:
         x, top1, spread = points["x"], points["top1"], points["spread"]
         if len(alone) == 1:  # beside each other, not on top of each other
             x = _percent(_nines(x) + 0.15 * (2 * place + 1 - len(rows)) / (len(rows) + 1))
-        axes.plot(x, top1, **look)
+        if top1.count():
+            axes.plot(x, top1, **look)
         if top1.count() == 1:
             axes.errorbar(x, top1, yerr=spread, fmt="none", ecolor=look["color"])
         else:
@@ -180,8 +185,11 @@ def _legend(drawn: Figure, looks: dict[str, Look], seeds: int) -> None:
     labels = {name: "\n".join(textwrap.wrap(name, LABEL)) for name in looks if name in lines}
     longest = max((len(part) for label in labels.values() for part in label.split("\n")), default=0)
     columns = max(1, int(drawn.get_figwidth() / (0.65 + 0.062 * longest)))
-    height = sum(1 + label.count("\n") for label in labels.values()) / columns
-    drawn.set_figheight(drawn.get_figheight() + 0.16 * (math.ceil(height) + 1))
-    meaning = "one seed" if seeds == 1 else f"mean ± 1 sample standard deviation over {seeds} seeds"
-    handles = [lines[name] for name in labels]
-    drawn.legend(handles, labels.values(), title=meaning, loc="outside lower center", ncols=columns)
+    legend = drawn.legend(
+        [lines[name] for name in labels],
+        list(labels.values()),
+        title="one seed" if seeds == 1 else f"mean ± 1 sample standard deviation over {seeds} seeds",
+        loc="outside lower center",
+        ncols=columns,
+    )
+    drawn.set_figheight(drawn.get_figheight() + legend.get_window_extent().height / drawn.dpi)

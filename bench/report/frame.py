@@ -19,6 +19,9 @@ finetune_epochs."""
 ROW = ("criterion", "criterion_options", "criterion_fingerprint")
 """What makes a row of a panel."""
 
+MEAN = [*PANEL, *ROW, "sparsity_target"]
+"""Cells that are equal in these differ in their seeds alone: a mean is taken over them."""
+
 ENVIRONMENT = ("cpu", "gpu", "torch", "numerics", "threads", "recipe_hash", "dataset_hash")
 """What must not differ inside a mean. `git` may: where the code's numbers move, `numerics` does."""
 
@@ -67,38 +70,39 @@ def _by_cell(records: pd.DataFrame, root: Path) -> dict[str, dict[str, Any]]:
 
 
 def _row(cell: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:
-    """Return a plan's cell with what its record adds; a schedule that stops by itself changes its epochs, too."""
-    added = {name: value for name, value in record.items() if name not in cell or name == "epochs_total"}
-    return cell | {"status": "missing"} | added
+    """Return a plan's cell with what its record says; a schedule that stops by itself changes its epochs, too."""
+    return cell | {"status": "missing"} | {name: value for name, value in record.items() if not pd.isna(value)}
 
 
 def _check_places(frame: pd.DataFrame, plan: dict[str, Any]) -> None:
-    """Refuse two cells of the same configuration and seed: a mean would count one seed twice."""
-    for _, cells in frame.groupby([*PANEL, *ROW, "sparsity_target", "seed"], dropna=False, sort=False):
-        if len(cells) > 1:
-            one, two = (plan["cells"][place] for place in cells.index[:2])
-            differ = [f"{name} {one[name]!r} and {two[name]!r}" for name in one if one[name] != two[name]]
-            raise UserError(
-                f"two cells of the plan are {_named(cells.iloc[0])}, seed {one['seed']}; they differ in "
-                f"{'; '.join(differ)}; run them as two experiments"
-            )
+    """Refuse two cells of the same configuration and seed: a mean would count that seed twice."""
+    cells = _first_repeated(frame, [*MEAN, "seed"])
+    if len(cells):
+        one, two = (plan["cells"][place] for place in cells.index[:2])
+        differ = [f"{name} {one[name]!r} and {two[name]!r}" for name in one if one[name] != two[name]]
+        raise UserError(
+            f"two cells of the plan are {_named(cells.iloc[0])}, seed {one['seed']}; they differ in "
+            f"{'; '.join(differ)}; run them as two experiments"
+        )
 
 
 def _check_environment(frame: pd.DataFrame) -> None:
     done = frame[frame["status"] == "ok"]
-    for _, cells in done.groupby([*PANEL, *ROW, "sparsity_target"], dropna=False, sort=False):
-        for column in ENVIRONMENT:
-            if cells[column].nunique(dropna=False) > 1:
-                seeds = cells.groupby(column, dropna=False, sort=False)["seed"]
-                mixed = " and ".join(f"{value!r} (seed {_joined(of)})" for value, of in seeds)
-                raise UserError(
-                    f"the mean of {_named(cells.iloc[0])} would mix {column} {mixed}; "
-                    "make its cells in one environment, in a folder of their own (out=DIR)"
-                )
+    for column in ENVIRONMENT:
+        cells = _first_repeated(done.drop_duplicates([*MEAN, column]), MEAN)
+        if len(cells):
+            pairs = zip(cells[column], cells["seed"], strict=True)
+            raise UserError(
+                f"the mean of {_named(cells.iloc[0])} would mix {column} "
+                f"{' and '.join(f'{value!r} (seed {seed})' for value, seed in pairs)}; make its cells in one "
+                "environment, in a folder of their own (out=DIR)"
+            )
 
 
-def _joined(values: "pd.Series[Any]") -> str:
-    return ", ".join(map(str, values))
+def _first_repeated(frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    """Return the rows, if any, that equal each other in all of `columns`; nulls are equal."""
+    repeated = frame[frame.duplicated(columns, keep=False)]
+    return next((rows for _, rows in repeated.groupby(columns, dropna=False, sort=False)), repeated)
 
 
 def _named(cell: "pd.Series[Any]") -> str:

@@ -1,5 +1,7 @@
 """What a reader must know beside the numbers, in sentences."""
 
+import textwrap
+
 import pandas as pd
 
 from bench.report.frame import Results
@@ -48,7 +50,7 @@ def _failed(panel: Panel) -> str:
     if failed.empty:
         return ""
     first = failed.iloc[0]
-    reason = " ".join(str(first["reason"]).split()).rstrip(".")
+    reason = textwrap.shorten(str(first["reason"]), 200, placeholder=" ...").rstrip(".")
     where = f"{first['row']}{_at(first['sparsity_target'])}, seed {first['seed']}"
     return f"{len(failed)} of {len(panel.cells)} cells failed; the first ({where}): {reason}."
 

@@ -22,7 +22,9 @@ def main(arguments: list[str]) -> int:
     results = frame.tabulate(Path(options.get("out", "results/runs")), options.get("experiment"))
     missing = results.frame[results.frame["status"] == "missing"]
     if len(missing):
-        raise UserError(f"{len(missing)} of {len(results.frame)} cells are missing; run the experiment to its end first")
+        raise UserError(
+            f"{len(missing)} of {len(results.frame)} cells are missing; run the experiment to its end first"
+        )
     folder = PUBLISHED / names[0]
     buffer = io.BytesIO()
     results.frame.to_parquet(buffer, index=False)

@@ -10,7 +10,7 @@ from bench.errors import UserError
 from bench.launch import Pool, worker_count
 from bench.logger import Logger, open_logger
 from bench.plan import CONTROLS, Cell, Plan, make
-from bench.progress import Progress
+from bench.progress import Progress, named
 from bench.report import frame, tables
 from bench.report.write import table_folder, write
 from bench.schema import Settings
@@ -29,6 +29,9 @@ def main(arguments: list[str]) -> int:
         store.write_plan(root, plan.to_json())
         finished = _finished(root, plan.cells)
         pending = [cell for cell in plan.cells if cell.id not in finished]
+        failed_before = [cell for cell in plan.cells if cell.id in finished and _failed(finished[cell.id])]
+        for cell in failed_before:
+            print(f"failed before, finally: {named(cell)}: {_failed(finished[cell.id])}", file=sys.stderr)
         logger = open_logger(settings.logger, settings.experiment, root) if pending else Logger()
         try:
             results = _make_missing(plan, pending, finished, pool, device, gpus, logger) if pending else []
@@ -37,9 +40,10 @@ def main(arguments: list[str]) -> int:
             warning = logger.close()
     if warning:
         print(warning, file=sys.stderr)
-    failures = [r["columns"] for r in finished.values() if r["columns"]["status"] == "failed"]
-    failures += [result.columns for result in results if result.status == "failed" and result.columns]
-    return _say_failures(failures, len(plan.cells))
+    failed = len(failed_before) + sum(result.status == "failed" for result in results)
+    if failed:
+        print(f"error: {failed} of {len(plan.cells)} cells failed; the others are kept", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def _make_usable(root: Path) -> None:
@@ -56,7 +60,6 @@ def _make_usable(root: Path) -> None:
 def _fetch_missing(settings: Settings, pool: Pool) -> None:
     for dataset in {choice.dataset for choice in settings.choices}:
         if not identity.is_present(dataset):
-            print(f"fetching {dataset.title} into {dataset.root}", file=sys.stderr)
             pool.ask("fetch", dataset)
 
 
@@ -116,9 +119,9 @@ def _representatives(cells: list[Cell], broken: dict[str, str]) -> list[Cell]:
 def _failed_dense(plan: Plan, finished: dict[str, dict[str, Any]]) -> dict[str, str]:
     """Return dense key -> reason for the dense controls whose failure is final."""
     return {
-        cell.dense_key: f"its dense net failed: {finished[cell.id]['columns']['reason']}"
+        cell.dense_key: f"its dense net failed: {_failed(finished[cell.id])}"
         for cell in plan.cells
-        if cell.criterion == "dense" and cell.id in finished and finished[cell.id]["columns"]["status"] == "failed"
+        if cell.criterion == "dense" and cell.id in finished and _failed(finished[cell.id])
     }
 
 
@@ -134,10 +137,7 @@ def _report(plan: Plan, root: Path, logger: Logger) -> None:
     print("         make list                                           see all of them, and what each computes")
 
 
-def _say_failures(failures: list[dict[str, Any]], planned: int) -> int:
-    for columns in failures:
-        names = ("dataset", "model", "criterion", "sparsity_target", "seed")
-        print(f"failed: {' '.join(str(columns[name]) for name in names)}: {columns['reason']}", file=sys.stderr)
-    if failures:
-        print(f"error: {len(failures)} of {planned} cells failed; the others are kept", file=sys.stderr)
-    return 1 if failures else 0
+def _failed(record: dict[str, Any]) -> str | None:
+    """Return why a recorded cell has failed, None where it has not."""
+    columns = record["columns"]
+    return str(columns["reason"]) if columns["status"] == "failed" else None

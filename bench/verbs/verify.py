@@ -16,7 +16,9 @@ def main(arguments: list[str]) -> int:
         raise UserError(f"no results in {root}: the folder does not exist")
     records = artefacts = 0
     problems = []
-    for folder in sorted(path.parent for path in [*root.glob("cells/*/record.json"), *root.glob("stages/*/record.json")]):
+    for folder in sorted(
+        path.parent for path in [*root.glob("cells/*/record.json"), *root.glob("stages/*/record.json")]
+    ):
         try:
             record = store.read_record(folder)
             for name in record["artefacts"] if record else ():
