@@ -23,7 +23,8 @@ from tests.helpers import cell, recipe, workbench
 GOLDEN = Path(__file__).with_name("golden.json")
 MOVED = "numbers moved: raise NUMERICS in bench/__init__.py and write the golden anew by `python -m tests.test_golden`"
 RECIPE = recipe(
-    epochs=2,
+    epochs=1,
+    lr=0.05,
     batch_size=128,
     lr_schedule="cosine",
     momentum=0.9,
@@ -38,12 +39,14 @@ RECIPE = recipe(
 def golden_cells() -> dict[str, Cell]:
     """Return two cells that pass every stage: trained and pruned in two steps, and pruned at initialisation.
 
-    Fine-tuning is at the low rate: at a high one, training multiplies what CPUs differ in beyond any tolerance.
+    Chosen so that what CPUs differ in stays small: a weight at the edge of a mask is one of many, in a network without
+    batch norm, and fine-tuning is at the low rate.
     """
-    net = {"model": Model(name="digits_net", factory="bench.models.digits_net:digits_net"), "recipe": RECIPE}
-    net |= {"scoring": Scoring(), "sparsity": 0.5}
     path = {"schedule": Iterative(name="iterative", steps=2), "finetune": Low(name="low"), "finetune_epochs": 1}
-    return {"trained": cell(**net, **path, when="trained", criterion="taylor"), "init": cell(**net, criterion="snip")}
+    trained = cell(recipe=RECIPE, scoring=Scoring(), when="trained", criterion="taylor", **path)
+    net = Model(name="digits_net", factory="bench.models.digits_net:digits_net")
+    longer = RECIPE.model_copy(update={"epochs": 2})
+    return {"trained": trained, "init": cell(recipe=longer, scoring=Scoring(), model=net, criterion="snip")}
 
 
 @contextmanager
@@ -82,11 +85,11 @@ def test_numbers_are_those_that_were_written_down(got: dict[str, float]) -> None
     assert list(golden) == [str(NUMERICS)], MOVED
     expected = golden[str(NUMERICS)]
     assert got.keys() == expected.keys(), MOVED
-    # The last bits differ between CPUs, and with them a weight or two at the edge of a mask.
+    # The last bits differ between CPUs, and with them which weights lie at the edge of a mask.
     off = {
         name: (value, got[name])
         for name, value in expected.items()
-        if got[name] != pytest.approx(value, rel=1e-3, abs=3 if "kept in" in name else 0)
+        if got[name] != pytest.approx(value, rel=1e-2 if name.startswith("trained") else 1e-3)
     }
     assert not off, f"{MOVED}; (golden, now): {off}"
 

@@ -14,7 +14,10 @@ from bench.masks import apply_masks_, layer_counts, select, share_within
 
 # Few distinct values, signed zeros and denormals among them: most draws hold ties.
 VALUES = st.sampled_from([0.0, -0.0, 1e-45, -1e-45, 1e-310, 0.5, 0.5, -1.0, 3.0, 3.0e38])
-LAYERS = st.lists(hnp.arrays(np.float32, hnp.array_shapes(max_dims=3, max_side=5), elements=st.floats(width=32, allow_nan=False, allow_infinity=False) | VALUES.map(np.float32)), min_size=1, max_size=4)  # fmt: skip
+ELEMENTS = st.floats(width=32, allow_nan=False, allow_infinity=False) | VALUES.map(np.float32)
+LAYERS = st.lists(
+    hnp.arrays(np.float32, hnp.array_shapes(max_dims=3, max_side=5), elements=ELEMENTS), min_size=1, max_size=4
+)
 SPARSITY = st.floats(0, 1, exclude_max=True) | st.sampled_from([0.0, 0.5, 0.9, 1 - 2**-53])
 
 

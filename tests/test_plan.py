@@ -134,7 +134,10 @@ def test_device_torch_and_fingerprint_are_part_of_the_identity(tmp_path: Path, c
 
 
 def test_an_edited_plugin_gets_its_own_cells_anew_and_only_them(tmp_path: Path) -> None:
-    text = '"""score = abs(w)."""\nfrom criteria.tools.parameters import prunable\n\n\ndef score(model, batches, loss_fn):\n    return {n: w.detach().abs() for n, w in prunable(model).items()}\n'
+    text = (
+        '"""score = abs(w)."""\nfrom criteria.tools.parameters import prunable\n\n\n'
+        "def score(model, batches, loss_fn):\n    return {n: w.detach().abs() for n, w in prunable(model).items()}\n"
+    )
     file = tmp_path / "mine.py"
     arguments = (f"criterion=[taylor,{file}]", "seed=0", "sparsity=0.5")
     file.write_text(text)
