@@ -22,6 +22,8 @@ from tests.helpers import cell, recipe, workbench
 
 GOLDEN = Path(__file__).with_name("golden.json")
 MOVED = "numbers moved: raise NUMERICS in bench/__init__.py and write the golden anew by `python -m tests.test_golden`"
+BEFORE_MASKS = ("trained, loss of train epoch 1", "init, sum of scores", "init, params", "trained, params")
+"""Here CPUs differ by 2e-5; later a weight more or less at the edge of a mask moves a loss by up to 2e-3."""
 RECIPE = recipe(
     epochs=1,
     lr=0.05,
@@ -39,8 +41,7 @@ RECIPE = recipe(
 def golden_cells() -> dict[str, Cell]:
     """Return two cells that pass every stage: trained and pruned in two steps, and pruned at initialisation.
 
-    Chosen so that what CPUs differ in stays small: a weight at the edge of a mask is one of many, in a network without
-    batch norm, and fine-tuning is at the low rate.
+    Chosen so that what CPUs differ in stays small: few steps, moderate rates, masks whose edge weighs little.
     """
     path = {"schedule": Iterative(name="iterative", steps=2), "finetune": Low(name="low"), "finetune_epochs": 1}
     trained = cell(recipe=RECIPE, scoring=Scoring(), when="trained", criterion="taylor", **path)
@@ -85,11 +86,10 @@ def test_numbers_are_those_that_were_written_down(got: dict[str, float]) -> None
     assert list(golden) == [str(NUMERICS)], MOVED
     expected = golden[str(NUMERICS)]
     assert got.keys() == expected.keys(), MOVED
-    # The last bits differ between CPUs, and with them which weights lie at the edge of a mask.
     off = {
         name: (value, got[name])
         for name, value in expected.items()
-        if got[name] != pytest.approx(value, rel=1e-2 if name.startswith("trained") else 1e-3)
+        if got[name] != pytest.approx(value, rel=1e-3 if name in BEFORE_MASKS else 5e-3)
     }
     assert not off, f"{MOVED}; (golden, now): {off}"
 
