@@ -1,5 +1,6 @@
 """The command line: `python -m bench VERB [KEY=VALUE ...]`."""
 
+import errno
 import importlib
 import os
 import signal
@@ -39,12 +40,14 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         if debug:
             traceback.print_exc()
-        return _fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", 1)
+        where = f": {error.filename}" if error.filename else ""
+        hint = "; make room and run again" if error.errno == errno.ENOSPC else ""
+        return _fail(f"{error.strerror or error}{where}{hint}", 1)
 
 
 def _verb(arguments: list[str]) -> int:
     verb, *rest = arguments or ["--help"]
-    if verb in ("--help", "-h", "help"):
+    if {"--help", "-h"} & {verb, *rest} or verb == "help":
         print(_help())
         return 0
     if verb not in VERBS:

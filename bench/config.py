@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,10 @@ AXES = (
     "criterion sparsity seed granularity scope schedule when finetune finetune_epochs ablation target_kind budget "
     "score_mode precision"
 ).split()
-NAMED = ("scope", "schedule", "finetune")
+NAMED = ("scope", "schedule", "when", "finetune")
 """Axes whose values are a name with options: `iterative` is short for `{name: iterative}`."""
+ASKED = ("criterion", "sparsity", "seed")
+"""Axes that have no default but the experiment's own."""
 PLAIN = (*AXES, *"vary out device threads workers launcher logger debug".split())
 PATHS = ("out", "dataset.root")
 
@@ -48,12 +51,16 @@ def load(arguments: list[str]) -> Settings:
         composed = [_compose(combination, dotted, plain.get("dataset.root")) for combination in combinations]
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(_one_line(error)) from error
+    if unknown := sorted(composed[0].keys() - {*PLAIN, *CHOICE}):
+        raise UserError(f"the experiment's file has an unknown key {unknown[0]!r}; {_known(unknown[0])}")
+    plain = {key: value for key, value in plain.items() if value is not None or key not in ASKED}
     values = {key: plain.get(key, composed[0][key]) for key in PLAIN}
     values |= {axis: _normal(axis, values[axis]) for axis in AXES}
     values |= {
         "experiment": str(groups.get("experiment", ["digits"])[0]),
         "choices": [{key: config[key] for key in CHOICE} for config in composed],
         "named": sorted(plain),
+        "overrides": [line.lstrip("+~") for line in dotted],
     }
     return _validated(values)
 
@@ -111,6 +118,10 @@ def _sort(overrides: list[Override]) -> tuple[dict[str, Any], dict[str, list[Any
     return plain, groups, dotted
 
 
+def _known(key: str) -> str:
+    return near_misses(key, (*PLAIN, *CHOICE, "experiment"))
+
+
 def _sweep(override: Override) -> Iterable[Any]:
     return override.sweep_iterator(transformer=lambda value: value)
 
@@ -118,7 +129,7 @@ def _sweep(override: Override) -> Iterable[Any]:
 def _dotted(key: str, override: Override) -> str:
     top = key.split(".")[0]
     if top not in (*CHOICE,):
-        raise UserError(f"unknown key {key!r}; {near_misses(top, (*PLAIN, *CHOICE, 'experiment'))}")
+        raise UserError(f"unknown key {key!r}; {_known(top)}")
     if override.is_sweep_override():
         raise UserError(f"{key} is no axis: one run has one value of it")
     line = str(override.input_line)
@@ -189,8 +200,8 @@ def _say(error: ValidationError) -> str:
     elif first["type"] == "extra_forbidden":
         *_, parent, key = first["loc"]
         fields = getattr(getattr(schema, str(parent).capitalize(), None), "model_fields", {})
-        message = f"there is no such option; {near_misses(str(key), fields)}"
-    return f"{where} = {json.dumps(first['input'])}: {message}"
+        message = f"there is no such option; {near_misses(str(key), fields) if fields else f'{parent} has none'}"
+    return f"{where} = {textwrap.shorten(json.dumps(first['input'], ensure_ascii=False), 80)}: {message}"
 
 
 def _one_line(error: Exception) -> str:

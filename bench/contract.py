@@ -1,7 +1,7 @@
 """The contract of a criterion as a list of cases, each answered in plain words: the suite behind `bench check`.
 
 It calls the bare function, outside the guard, on the small nets of bench.trial. So it shows what the guard would hide,
-though left-over gradients are allowed.
+though left-over gradients are allowed. A criterion that is a class gets a new instance for each call.
 """
 
 from collections.abc import Callable, Iterable
@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from bench.trial import NETS, Trial, trial
+from bench.trial import NETS, Trial, observation, trial
 from criteria import CriterionError, load
 from criteria._guard import Criterion, same_generators
 from criteria._registry import NO_FORMULA
@@ -55,7 +55,10 @@ def check(name: str) -> list[Case]:
         cases.append(_case("deterministic", _deterministic, criterion, scored))
         # What differs by itself would fail the next cases too, for a wrong reason.
         repeated = scored if cases[-1].status == "ok" else []
-        return cases + [_case(case, rule, criterion, repeated) for case, rule in REPEAT_RULES.items()]
+        cases += [_case(case, rule, criterion, repeated) for case, rule in REPEAT_RULES.items()]
+        if criterion.description.observes:
+            cases.append(_case("observe", _observes, criterion, ran))
+        return cases
 
 
 def report(cases: Iterable[Case]) -> str:
@@ -195,6 +198,17 @@ def _cut(criterion: Criterion, one: Trial) -> str:
     moves = next(filter(None, (_moves(criterion, base, other, TOLERANCE) for other in others)), "")
     advice = "weight each batch by its samples and take abs or squares last, or declare UNIT = 'batch'"
     return f"the same samples cut into other batches score otherwise: {moves}; {advice}" if moves else ""
+
+
+def _observes(criterion: Criterion, one: Trial) -> str:
+    """Ask all rules about `observe` and about the scores that it leads to."""
+    seen = observation(criterion, one.net)
+    if seen.error:
+        return f"with one step observed it {_raised(seen)}"
+    gradients = _keeps("gradients", "the optimiser reads them next")
+    rules = (*RULES.values(), gradients, *SCORE_RULES.values())
+    message = next(filter(None, (rule(criterion, seen) for rule in rules)), "")
+    return f"with one step observed: {message}" if message else ""
 
 
 RULES: dict[str, Rule] = {

@@ -22,8 +22,8 @@ def _gpus(cache: Path, pool: Pool) -> int:
     nvidia = sorted(str(path) for path in Path("/dev").glob("nvidia*"))
     key = store.digest([version("torch"), os.environ.get("CUDA_VISIBLE_DEVICES"), nvidia])
     try:
-        known = json.loads(cache.read_text())
-    except (OSError, ValueError):
+        known = dict(json.loads(cache.read_text()))
+    except (OSError, ValueError, TypeError):
         known = {}
     if key not in known:
         known = {key: pool.ask("gpus", None)}

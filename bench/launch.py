@@ -1,5 +1,6 @@
 """Runs cells in worker processes; itself imports no torch, trains nothing and survives any worker's death."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -10,14 +11,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from bench.cell import Cell
 from bench.errors import UserError
-from bench.plan import Cell
 from bench.tasks import Result, Start, record_failure
 
 RETRY_S = 1.0
 """How long a cell is left alone that another run is making."""
 Listener = Callable[[str, Cell, Any], None]
-"""listener(kind, cell, facts): kind is "start", "stage", "epoch", "note" or "result"."""
+"""listener(kind, cell, facts): kind is "start" (once a worker has the cell), "stage", "epoch", "note", "result"."""
 
 
 def _work(connection: Connection, start: Start) -> None:
@@ -37,12 +38,20 @@ class Worker:
         self.start = start
         self.cell: Cell | None = None
 
+    def give(self, cell: Cell) -> None:
+        """Let the process make a cell; where it has just died, reading its answer says so."""
+        self.cell = cell
+        with contextlib.suppress(OSError):
+            self.connection.send(("make", cell))
+
     def died(self) -> str:
         """Return in words how the process ended."""
         self.process.join(5)
         code = self.process.exitcode or 0
-        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        return f"the worker process ended ({how}); out of memory? try fewer workers"
+        if code >= 0:
+            return f"its worker process ended with exit code {code}"
+        out_of_memory = "; out of memory? try fewer workers" if -code == signal.SIGKILL else ""
+        return f"its worker process was killed by {signal.Signals(-code).name}{out_of_memory}"
 
 
 class Pool:
@@ -84,7 +93,9 @@ class Pool:
             while (message := worker.connection.recv())[0] not in ("answer", "error"):
                 pass
         except (EOFError, OSError):
-            raise UserError(worker.died()) from None
+            line = worker.died()
+            self._replace(worker)
+            raise UserError(line) from None
         if message[0] == "error":
             raise UserError(message[1])
         return message[1]
@@ -106,11 +117,11 @@ class Pool:
         while queue:
             for cell, reason in queue.hopeless():
                 settle(cell, record_failure(self.root, cell, reason))
-            for worker in self.workers:
+            for place, worker in enumerate(self.workers):
+                if worker.cell is None and not worker.process.is_alive():
+                    worker = self.workers[place] = self._new(worker.start.device, worker.start.index)
                 if worker.cell is None and (ready := queue.next()):
-                    worker.cell = ready
-                    worker.connection.send(("make", ready))
-                    listen("start", ready, None)
+                    worker.give(ready)
             for worker, making in self._speaking():
                 try:
                     kind, value = worker.connection.recv()
@@ -163,10 +174,9 @@ class Queue:
         return None
 
     def hopeless(self) -> list[tuple[Cell, str]]:
-        """Take the cells whose dense net has failed, with the reason."""
-        lost = [
-            cell for cell in self.todo.values() if cell.dense_key in self.failed_dense and cell.criterion != "dense"
-        ]
+        """Take the cells that start from a dense net that has failed, with the reason."""
+        start = (cell for cell in self.todo.values() if cell.criterion != "dense" and cell.when != "init")
+        lost = [cell for cell in start if cell.dense_key in self.failed_dense]
         return [(self._take(cell), self.failed_dense[cell.dense_key]) for cell in lost]
 
     def _take(self, cell: Cell) -> Cell:

@@ -28,6 +28,26 @@ class Lineage:
     columns: dict[str, Any] = field(default_factory=dict)
     """Columns of the record that are known so far."""
 
+    def notes(self) -> dict[str, Any]:
+        """Return what is no tensor."""
+        return {"curves": self.curves, "columns": self.columns}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return all tensors under names of their own."""
+        groups = {"model": self.model.state_dict(), "masks": self.masks, "pruned": self.pruned}
+        return {f"{group}/{name}": tensor for group, named in groups.items() for name, tensor in named.items()}
+
+    def restore(self, notes: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        """Become what `notes` and `tensors` were taken of."""
+        self.curves, self.columns = notes["curves"], notes["columns"]
+        self.model.load_state_dict(below("model/", tensors))
+        self.masks, self.pruned = below("masks/", tensors), below("pruned/", tensors)
+
+
+def below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors whose names begin with a prefix, without it."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
 
 def copied(model: nn.Module) -> dict[str, Tensor]:
     """Return a copy of a model's weights and buffers."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from bench.plan import Cell
+from bench.cell import Cell
 
 LINE_EVERY_S = 30.0
 """Where there is no terminal, a line this often."""

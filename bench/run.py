@@ -1,28 +1,30 @@
 """One cell, top to bottom: dense checkpoint -> scores -> mask -> fine-tune -> measure -> record."""
 
+import contextlib
 import math
 from datetime import UTC, datetime
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bench import artefacts, data, models, store
 from bench.artefacts import MASKS, PRUNED, WEIGHTS
+from bench.cell import CONTROLS, Cell
 from bench.data import Data, batches
 from bench.lineage import Lineage, Progress, copied
 from bench.loss import loss_function
-from bench.masks import Masks, layer_counts
+from bench.masks import Masks, apply_masks_, layer_counts, shuffled
 from bench.measure import machine
 from bench.measure.accuracy import BATCH, evaluate, reestimated_batchnorm
 from bench.measure.cost import flops, parameters
 from bench.measure.effective import effective_sparsity
 from bench.measure.memory import PeakMemory
-from bench.plan import CONTROLS, Cell
 from bench.prune import Pruner, all_kept
-from bench.schedule import boundaries, finetuning_rates, sparsities, training_rates
-from bench.schema import Iterative
+from bench.schedule import finetuning_rates, pruning_steps, replaced_share, training_rates
+from bench.schema import Regrow
 from bench.score import scoring_set
+from bench.seeds import derived_seed, generator
 from bench.stage import Made, Workbench
 from bench.train import NonFiniteError, Trainer, steps_per_epoch, validate
 
@@ -50,28 +52,34 @@ def run_cell(cell: Cell, bench: Workbench) -> dict[str, Any]:
     columns |= {"started": started, "peak_memory_mb": peak.mb()}
     record = store.cell_record(columns, cell.config(), final=True, curves=lineage.curves, layers=layers)
     store.commit(folder, record, files)
-    for unfinished in folder.glob("*.resume"):
-        unfinished.unlink()
+    store.forget_unfinished(folder)
     return record
 
 
 def train_and_prune(cell: Cell, lineage: Lineage, samples: Data, bench: Workbench) -> None:
     """Bring a lineage from initialisation to the cell's final network."""
+    folder = f"cells/{cell.id}"
     if cell.when == "init":
-        prune_at_initialisation(cell, lineage, samples, bench)
-        train(cell, lineage, samples, bench, f"cells/{cell.id}")
+        prune_while_training(cell, lineage, recipe_trainer(cell, lineage, samples), bench)
     else:
         become_dense(cell, lineage, samples, bench)
+    if cell.when == "rewind":
+        prune_and_rewind(cell, lineage, samples, bench)
     if cell.criterion in CONTROLS:
         lineage.masks = all_kept(cell, lineage.model)
     if cell.finetune:
-        finetune(cell, lineage, samples, bench)
+        trainer = finetuning_trainer(cell, lineage, samples)
+        if cell.when == "trained" and cell.criterion not in CONTROLS:
+            prune_while_training(cell, lineage, trainer, bench)
+        else:
+            Progress(lineage, trainer, bench, folder).run(len(trainer.rates))
 
 
-def initial(cell: Cell, samples: Data, device: torch.device) -> nn.Module:
-    """Return the network as its seed initialises it, the same for every criterion."""
+def initial(cell: Cell, samples: Data, device: torch.device, *use: str) -> nn.Module:
+    """Return the network as its seed initialises it, the same for every criterion; with a `use`, another draw."""
     outputs = 1 if cell.recipe.loss == "bce" else samples.num_classes
-    model = models.build(cell.model, samples.input_shape, outputs, cell.seed).to(device)
+    seed = derived_seed(cell.seed, *use) if use else cell.seed
+    model = models.build(cell.model, samples.input_shape, outputs, seed).to(device)
     # Convolutions run faster in this layout on CPUs, and tensor cores want it.
     return model.to(memory_format=torch.channels_last)
 
@@ -81,7 +89,8 @@ def become_dense(cell: Cell, lineage: Lineage, samples: Data, bench: Workbench) 
     key = f"dense-{cell.dense_key}"
 
     def make() -> Made:
-        train(cell, lineage, samples, bench, f"stages/{key}")
+        trainer = recipe_trainer(cell, lineage, samples)
+        Progress(lineage, trainer, bench, f"stages/{key}").run(len(trainer.rates))
         return {"curves": lineage.curves, "train_s": lineage.columns["train_s"]}, lineage.model.state_dict()
 
     facts, weights = bench.stage(key, make)
@@ -90,66 +99,125 @@ def become_dense(cell: Cell, lineage: Lineage, samples: Data, bench: Workbench) 
     lineage.columns["train_s"] = facts["train_s"]
 
 
-def train(cell: Cell, lineage: Lineage, samples: Data, bench: Workbench, folder: str) -> None:
-    """Train a lineage by the whole recipe, its masks held."""
+def recipe_trainer(cell: Cell, lineage: Lineage, samples: Data) -> Trainer:
+    """Return what trains a lineage by the whole recipe."""
     rates = training_rates(cell.recipe, steps_per_epoch(samples, cell.recipe))
-    trainer = Trainer(lineage.model, samples, cell.recipe, rates, cell.seed, "train", cell.environment.precision)
-    Progress(lineage, trainer, bench, folder).run(len(rates))
+    return Trainer(lineage.model, samples, cell.recipe, rates, cell.seed, "train", cell.environment.precision)
 
 
-def prune_at_initialisation(cell: Cell, lineage: Lineage, samples: Data, bench: Workbench) -> None:
-    """Set a lineage's masks by all steps of the schedule, without training between them."""
-    assert cell.schedule is not None
-    assert cell.sparsity is not None
-    pruner = Pruner(cell, samples, bench)
-    for target in sparsities(cell.schedule, cell.sparsity):
-        pruner.prune_(lineage, target)
-
-
-def finetune(cell: Cell, lineage: Lineage, samples: Data, bench: Workbench) -> None:
-    """Train for the fine-tuning epochs; a trained network is pruned on the way."""
+def finetuning_trainer(cell: Cell, lineage: Lineage, samples: Data) -> Trainer:
+    """Return what trains a lineage for the fine-tuning epochs."""
     assert cell.finetune is not None
     assert cell.finetune_epochs is not None
     steps = steps_per_epoch(samples, cell.recipe)
     rates = finetuning_rates(cell.finetune, cell.finetune_epochs, cell.recipe, steps)
-    trainer = Trainer(lineage.model, samples, cell.recipe, rates, cell.seed, "finetune", cell.environment.precision)
-    if cell.when == "init" or cell.criterion in CONTROLS:
-        Progress(lineage, trainer, bench, f"cells/{cell.id}").run(len(rates))
-    else:
-        prune_while_finetuning(cell, lineage, trainer, bench)
+    return Trainer(lineage.model, samples, cell.recipe, rates, cell.seed, "finetune", cell.environment.precision)
 
 
-def prune_while_finetuning(cell: Cell, lineage: Lineage, trainer: Trainer, bench: Workbench) -> None:
+def prune_while_training(cell: Cell, lineage: Lineage, trainer: Trainer, bench: Workbench) -> None:
     """Take the gradient, prune, update, repeat: to the target or, where the schedule has `stop`, until converged."""
     assert cell.schedule is not None
-    stop = cell.schedule.stop if isinstance(cell.schedule, Iterative) else None
+    stop = getattr(cell.schedule, "stop", None)
     floor = -math.inf if stop is None else validate(lineage.model, trainer.data, cell.recipe)["top1"] - stop
-    path = sparsities(cell.schedule, cell.sparsity)
     pruner = Pruner(cell, trainer.data, bench)
-    progress = Progress(lineage, trainer, bench, f"cells/{cell.id}", saves=stop is None)
-    for target, (first, end) in zip(path, boundaries(len(trainer.rates), len(path)), strict=True):
-        before = (copied(lineage.model), lineage.masks, lineage.pruned, first) if stop is not None else None
+    observes = pruner.criterion.description.observes
+    trainer.observe = pruner.criterion.observe if observes else None
+    progress = Progress(lineage, trainer, bench, f"cells/{cell.id}", saves=stop is None and not observes)
+    path = pruning_steps(cell.schedule, cell.sparsity, len(trainer.rates), trains_between=cell.when == "trained")
+    progress.run(path[0][0])
+    unmasked = copied(lineage.model) if cell.ablation == "shuffle" else {}
+    for number, (first, target) in enumerate(path, start=1):
+        end = path[number][0] if number < len(path) else len(trainer.rates)
+        now = (lineage.masks, lineage.pruned, len(lineage.curves), first)
+        before = (copied(lineage.model), *now) if stop is not None else None
         if trainer.step == first:
-            pruner.prune_(lineage, target)
+            if isinstance(cell.schedule, Regrow) and lineage.masks:
+                share = replaced_share(cell.schedule, first, len(trainer.rates))
+                trainer.forget(pruner.trade_(lineage, share, first))
+            else:
+                pruner.prune_(lineage, target)
+            if number == len(path):
+                ablate(cell, lineage, unmasked, trainer.data, bench)
         progress.run(end)
         if before and validate(lineage.model, trainer.data, cell.recipe)["top1"] < floor:
-            weights, lineage.masks, lineage.pruned, steps = before
+            weights, lineage.masks, lineage.pruned, epochs, steps = before
             lineage.model.load_state_dict(weights)
+            del lineage.curves[epochs:]
             lineage.masks = lineage.masks or all_kept(cell, lineage.model)
             lineage.columns["epochs_total"] = cell.recipe.epochs + steps / trainer.steps_per_epoch
             break
 
 
+def prune_and_rewind(cell: Cell, lineage: Lineage, samples: Data, bench: Workbench) -> None:
+    """Prune the trained network, go back to an early step with that mask, train the rest; once a step of the schedule.
+
+    With magnitude and an iterative schedule: the lottery ticket (Frankle et al. 2020, arXiv:1912.05671).
+    """
+    assert cell.schedule is not None
+    assert cell.rewind_to is not None
+    pruner = Pruner(cell, samples, bench)
+    total = cell.recipe.epochs * steps_per_epoch(samples, cell.recipe)
+    path = pruning_steps(cell.schedule, cell.sparsity, total, trains_between=False)
+    early = early_state(cell, samples, bench, round(cell.rewind_to * total))
+    for number, (_, target) in enumerate(path, start=1):
+
+        def make(number: int = number, target: float | None = target) -> Made:
+            pruner.prune_(lineage, target)
+            trainer = recipe_trainer(cell, lineage, samples)
+            trainer.resume(early)
+            if number == len(path):
+                ablate(cell, lineage, copied(lineage.model), samples, bench)
+            Progress(lineage, trainer, bench, f"stages/round-{cell.id}-{number}").run(total)
+            return lineage.notes(), lineage.tensors()
+
+        lineage.restore(*bench.stage(f"round-{cell.id}-{number}", make))
+
+
+def early_state(cell: Cell, samples: Data, bench: Workbench, step: int) -> dict[str, Any]:
+    """Return the trainer's state at an early step of the dense training, trained once for all that rewind there."""
+
+    def make() -> Made:
+        key = f"stages/early-{cell.dense_key}-{step}"
+        lineage = Lineage(initial(cell, samples, bench.device))
+        trainer = recipe_trainer(cell, lineage, samples)
+        Progress(lineage, trainer, bench, key).run(step)
+        return {}, trainer.tensors()
+
+    _, tensors = bench.stage(f"early-{cell.dense_key}-{step}", make)
+    trainer = recipe_trainer(cell, Lineage(initial(cell, samples, bench.device)), samples)
+    return trainer.state_of(tensors, step)
+
+
+def ablate(cell: Cell, lineage: Lineage, unmasked: dict[str, Tensor], samples: Data, bench: Workbench) -> None:
+    """Change the final mask, or the weights under it, before retraining (Frankle et al. 2021, arXiv:2009.08576).
+
+    shuffle: the mask is permuted within each layer and laid on the `unmasked` weights. reinit: weights are drawn anew.
+    (invert ranks backwards: see Pruner.)
+    """
+    if cell.ablation == "shuffle":
+        chance = generator(cell.seed, "shuffle")
+        lineage.masks = {name: shuffled(mask, chance) for name, mask in lineage.masks.items()}
+        lineage.model.load_state_dict(unmasked)
+    elif cell.ablation == "reinit":
+        lineage.model.load_state_dict(initial(cell, samples, bench.device, "reinit").state_dict())
+    apply_masks_(lineage.model, lineage.masks)
+    lineage.pruned = copied(lineage.model)
+
+
 def stored(cell: Cell, lineage: Lineage) -> dict[str, bytes]:
     """Return a record's files; the weights right after pruning only where dense net and masks do not give them."""
     files = {WEIGHTS: artefacts.pack(lineage.model.state_dict()), MASKS: artefacts.pack(lineage.masks)}
-    return files | ({PRUNED: artefacts.pack(lineage.pruned)} if isinstance(cell.schedule, Iterative) else {})
+    derived = cell.schedule is None or (cell.schedule.name == "one_shot" and cell.ablation == "none")
+    return files if derived else files | {PRUNED: artefacts.pack(lineage.pruned)}
 
 
 def measure(cell: Cell, lineage: Lineage, samples: Data, weights: bytes, bench: Workbench) -> dict[str, Any]:
     """Return the measured columns; the test set is read after all training has ended, from stored weights."""
     model, masks = lineage.model, lineage.masks
-    columns: dict[str, Any] = {"top1_dense": read_dense(cell, samples, bench)}
+    columns: dict[str, Any] = {}
+    # A net pruned at initialisation does not start from the dense one, and outlives its failure.
+    with contextlib.suppress(*([NonFiniteError] if cell.when == "init" else [])):
+        columns["top1_dense"] = read_dense(cell, samples, bench)
     if lineage.pruned:
         model.load_state_dict(lineage.pruned)
         columns["top1_pruned"] = read_test(model, cell, samples)["top1"]

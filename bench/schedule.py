@@ -3,18 +3,50 @@
 import itertools
 import math
 
-from bench.schema import Finetune, Iterative, Recipe, Schedule
+from bench.schema import Finetune, Gradual, Iterative, Recipe, Regrow, Schedule
+
+LAST = 0.75
+"""Share of the surrounding training after which gradual and regrow leave the masks alone."""
 
 
-def sparsities(schedule: Schedule, target: float | None) -> list[float]:
-    """Return the sparsity after each pruning step; the last is exactly the target, or the path's end where it is null.
+def pruning_steps(
+    schedule: Schedule, target: float | None, steps: int, trains_between: bool
+) -> list[tuple[int, float | None]]:
+    """Return (training step, sparsity to reach there) of every pruning step in a training of `steps` steps.
+
+    iterative spreads its steps over the training, or takes all before it where nothing trains between them; gradual and
+    regrow act every `every` steps up to 75 % of it. A null target stays null where no sparsity is asked for.
+    """
+    if isinstance(schedule, Gradual):
+        assert target is not None
+        times = _every(schedule.every, steps)
+        return [*((t, target * (1 - (1 - t / times[-1]) ** 3)) for t in times[:-1]), (times[-1], target)]
+    if isinstance(schedule, Regrow):
+        return [(t, target) for t in (0, *_every(schedule.every, steps))]
+    if not isinstance(schedule, Iterative):
+        return [(0, target)]
+    path = sparsities(schedule, target)
+    starts = [first for first, _ in boundaries(steps, len(path))] if trains_between else [0] * len(path)
+    return list(zip(starts, path, strict=True))
+
+
+def _every(interval: int, steps: int) -> list[int]:
+    """Return the multiples of `interval` up to 75 % of the training, or that step alone where none fits."""
+    last = int(LAST * steps)
+    return list(range(interval, last + 1, interval)) or [last]
+
+
+def replaced_share(schedule: Regrow, step: int, steps: int) -> float:
+    """Return the share of the active weights that regrow replaces at a step: `fraction`, falling to 0 as a cosine."""
+    return schedule.fraction * (1 + math.cos(math.pi * min(1.0, step / (LAST * steps)))) / 2
+
+
+def sparsities(schedule: Iterative, target: float | None) -> list[float]:
+    """Return the sparsity after each step; the last is exactly the target, or the path's end where it is null.
 
     With u = i/n: exponential 1-(1-s)^u (each step removes the same share of what is left), linear s*u,
     cosine s(1-cos(pi*u))/2.
     """
-    if not isinstance(schedule, Iterative):
-        assert target is not None
-        return [target]
     target = schedule.end if target is None else target
     assert target is not None
     steps = [i / schedule.steps for i in range(1, schedule.steps)]

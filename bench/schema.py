@@ -78,8 +78,10 @@ class Recipe(Frozen):
     def _consistent(self) -> "Recipe":
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov needs a momentum above 0")
-        if self.lr_schedule == "step" and list(self.milestones) != sorted(set(self.milestones)):
+        if list(self.milestones) != sorted(set(self.milestones)):
             raise ValueError("milestones must rise")
+        if self.milestones and self.lr_schedule != "step":
+            raise ValueError(f"milestones belong to lr_schedule=step; {self.lr_schedule} has none")
         if self.warmup_epochs >= self.epochs and self.warmup_epochs:
             raise ValueError("warmup_epochs must be fewer than epochs")
         return self
@@ -95,7 +97,24 @@ class Criterion(Frozen):
 class Scope(Frozen):
     """Over which weights one ranking goes."""
 
-    name: Literal["global", "layer"]
+    name: Literal["global", "layer", "erk", "lamp", "threshold", "row"]
+    min_keep: NonNegative | None = None
+    """Weights that every layer keeps: a count, or a share when below 1. null = 1 for row, else 0."""
+    value: NonNegative | None = None
+    """Lowest score that `threshold` keeps, in place of a sparsity."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Scope":
+        if (self.name == "threshold") != (self.value is not None):
+            raise ValueError("value belongs to threshold, and threshold needs it: {name: threshold, value: 0.1}")
+        if self.name == "threshold" and self.min_keep is not None:
+            raise ValueError("threshold keeps what reaches its value: it has no min_keep")
+        return self
+
+    @property
+    def keeps(self) -> float:
+        """`min_keep` with its default."""
+        return (1 if self.name == "row" else 0) if self.min_keep is None else self.min_keep
 
 
 class OneShot(Frozen):
@@ -116,7 +135,40 @@ class Iterative(Frozen):
     """Sparsity at the end of the path where `stop` decides how far to go; the largest of the sparsity axis."""
 
 
-Schedule = Annotated[OneShot | Iterative, Field(discriminator="name")]
+class Gradual(Frozen):
+    """Sparsity rises during training as s(1-(1-u)^3) over the first 75 % of it (Zhu & Gupta 2017, arXiv:1710.01878)."""
+
+    name: Literal["gradual"]
+    every: int = Field(default=100, ge=1)
+    """Training steps between two pruning steps."""
+
+
+class Regrow(Frozen):
+    """A sparse net in training drops weights by the criterion, grows as many (Evci et al. 2020, arXiv:1911.11134)."""
+
+    name: Literal["regrow"]
+    every: int = Field(default=100, ge=1)
+    fraction: Share = 0.3
+    """Share of the active weights that the first update replaces; falls to 0 as a cosine."""
+    grow: Literal["gradient", "random"] = "gradient"
+    """gradient: where abs(dense gradient) is largest (RigL); random (SET, Mocanu et al. 2018, arXiv:1707.04780)."""
+
+
+Schedule = Annotated[OneShot | Iterative | Gradual | Regrow, Field(discriminator="name")]
+
+
+class When(Frozen):
+    """At what time weights are removed."""
+
+    name: Literal["trained", "init", "rewind"]
+    to: Share | None = None
+    """rewind: to this share of the training (weights, buffers, optimiser), then the rest again; null = 0.02."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "When":
+        if self.to is not None and self.name != "rewind":
+            raise ValueError(f"only rewind goes back: {self.name} has no `to`")
+        return self
 
 
 class Low(Frozen):
@@ -178,10 +230,10 @@ class Settings(Frozen):
     granularity: tuple[Literal["weight"] | None, ...] = Field(min_length=1)
     scope: tuple[Scope | None, ...] = Field(min_length=1)
     schedule: tuple[Schedule | None, ...] = Field(min_length=1)
-    when: tuple[Literal["trained", "init"] | None, ...] = Field(min_length=1)
+    when: tuple[When | None, ...] = Field(min_length=1)
     finetune: tuple[Finetune | None, ...] = Field(min_length=1)
     finetune_epochs: tuple[Annotated[int, Field(ge=0)] | None, ...] = Field(min_length=1)
-    ablation: tuple[Literal["none"] | None, ...] = Field(min_length=1)
+    ablation: tuple[Literal["none", "shuffle", "reinit", "invert"] | None, ...] = Field(min_length=1)
     target_kind: tuple[Literal["weights"] | None, ...] = Field(min_length=1)
     budget: tuple[Literal["equal"] | None, ...] = Field(min_length=1)
     score_mode: tuple[Literal["eval", "train"] | None, ...] = Field(min_length=1)
@@ -199,3 +251,13 @@ class Settings(Frozen):
     debug: bool
     named: tuple[str, ...] = ()
     """Keys that the command line gave."""
+    overrides: tuple[str, ...] = ()
+    """Fields of the groups that the command line changed, as `recipe.lr=0.01`."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Settings":
+        if any(isinstance(schedule, Iterative) and schedule.end is not None for schedule in self.schedule):
+            raise ValueError("schedule has no option `end`: with `stop` the path leads to the largest sparsity given")
+        if "tf32" in self.precision and self.device == "cpu":
+            raise ValueError("precision tf32 is a mode of CUDA devices; use fp32 or bf16")
+        return self

@@ -7,11 +7,12 @@ import torch
 from torch import Tensor, nn
 
 import criteria
+from bench.cell import Cell
 from bench.data import Data, scoring_batches
 from bench.errors import UserError
 from bench.loss import loss_function
-from bench.plan import Cell
-from bench.seeds import derived_seed
+from bench.seeds import derived_seed, global_stream
+from criteria._guard import Criterion
 from criteria.tools.parameters import prunable
 
 MIN_BATCHES = {"taylor": 8}
@@ -31,13 +32,24 @@ def scoring_set(cell: Cell, data: Data) -> list[tuple[Tensor, Tensor]]:
     return batches
 
 
-def score(cell: Cell, model: nn.Module, batches: list[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
-    """Return the criterion's scores of the model as it is; eval mode unless the cell says train. Mode is restored."""
+def load(cell: Cell) -> Criterion:
+    """Return the cell's criterion with its options and those of the harness; UserError where its file has changed."""
     criterion = criteria.load(cell.criterion_file, **harness_options(cell))
+    if criterion.description.fingerprint != cell.fingerprint:
+        raise UserError(f"criterion file {criterion.description.path} has changed since the run began; run again")
+    return criterion
+
+
+def score(
+    cell: Cell, criterion: Criterion, model: nn.Module, batches: list[tuple[Tensor, Tensor]]
+) -> dict[str, Tensor]:
+    """Return the criterion's scores of the model as it is; eval mode unless the cell says train. Mode is restored."""
     was_training = model.training
     model.train(cell.score_mode == "train")
     try:
-        return criterion.score(model, batches, loss_function(cell.recipe))
+        # A stream of its own for what a model draws in train mode (dropout); the guard restores the global generators.
+        with global_stream(cell.seed, "score"):
+            return criterion.score(model, batches, loss_function(cell.recipe))
     finally:
         model.train(was_training)
 

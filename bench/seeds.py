@@ -21,6 +21,13 @@ def generator(seed: int, *use: str | int) -> torch.Generator:
 @contextmanager
 def global_stream(seed: int, *use: str | int) -> Iterator[None]:
     """Seed the global CPU generator inside the block (for `nn.Module` constructors) and restore it afterwards."""
-    with torch.random.fork_rng(devices=[]):
+    with restored_generators(torch.device("cpu")):
         torch.manual_seed(derived_seed(seed, *use))
+        yield
+
+
+@contextmanager
+def restored_generators(device: torch.device) -> Iterator[None]:
+    """Give the global generators (CPU and `device`) back as they were."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         yield

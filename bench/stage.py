@@ -35,4 +35,5 @@ class Workbench:
                 self.tell("note", {"text": f"{error}; it is made again"})
             facts, tensors = make()
             store.commit(folder, facts, {TENSORS: artefacts.pack(tensors)})
+            store.forget_unfinished(folder)
             return facts, tensors

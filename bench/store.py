@@ -15,7 +15,7 @@ import json
 import os
 import re
 import socket
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +34,7 @@ COLUMNS = (
     "schedule when finetune finetune_epochs ablation prunable target_kind sparsity_target sparsity sparsity_effective "
     "collapsed_layers disconnected top1_dense top1_pruned top1_pruned_bn top1 top5 loss params_dense params "
     "flops_dense flops epochs_total score_samples score_batch score_mode train_s score_s finetune_s peak_memory_mb "
-    "device cpu precision threads torch numerics recipe_hash dataset_hash git started gpu"
+    "device cpu precision threads torch numerics recipe_hash dataset_hash git started gpu unscored"
 ).split()
 """One row of load_records: accuracies in percent, times in seconds, flops as 2 x multiply-adds for one sample."""
 
@@ -161,26 +161,47 @@ def sweep(root: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def forget_unfinished(folder: Path) -> None:
+    """Remove the states of trainings that have come to their end."""
+    for path in folder.glob("*.resume"):
+        path.unlink(missing_ok=True)
+
+
 def cell_folders(root: Path) -> Iterable[Path]:
     """Return the folders of all cells below OUT, sorted."""
     return sorted(path.parent for path in root.glob(f"cells/*/{RECORD}"))
 
 
-def load_records(root: str | Path) -> "pd.DataFrame":
+def load_records(root: str | Path, skip: Callable[[CorruptError], None] | None = None) -> "pd.DataFrame":
     """Return every record of a folder as a DataFrame, one row a cell, COLUMNS first; needs no torch.
 
     `root` is an OUT folder (results/runs) or a published one (with records.parquet). Raises UserError where there is
-    neither, CorruptError for a record that does not hold.
+    neither, CorruptError for a record that does not hold, or tells `skip` of it and leaves it out.
     """
     import pandas as pd  # here: it costs 0.3 s, and workers that import this module never need it
 
     root = Path(root)
     if (root / RECORDS).is_file():
+        check_published(root)
         return pd.read_parquet(root / RECORDS)
     if not root.is_dir():
         raise UserError(f"no results in {root}: the folder does not exist; make some with `make bench`")
-    records = [record for folder in cell_folders(root) if (record := read_record(folder))]
+    records = []
+    for folder in cell_folders(root):
+        try:
+            records += [record] if (record := read_record(folder)) else []
+        except CorruptError as error:
+            if skip is None:
+                raise
+            skip(error)
     return pd.DataFrame([record["columns"] for record in records], columns=COLUMNS if not records else None)
+
+
+def check_published(root: Path) -> None:
+    """Raise CorruptError unless a published folder's records have the hash that its plan holds."""
+    sha256 = hashlib.sha256((root / RECORDS).read_bytes()).hexdigest()
+    if load_plan(root).get("records_sha256") != sha256:
+        raise CorruptError(f"{root / RECORDS} is corrupt: its hash does not match {root / 'plan.json'}")
 
 
 def write_plan(root: Path, plan: dict[str, Any]) -> Path:
@@ -190,15 +211,21 @@ def write_plan(root: Path, plan: dict[str, Any]) -> Path:
     return path
 
 
+def _read_plan(path: Path) -> dict[str, Any]:
+    try:
+        plan: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if not {"experiment", "hash", "written", "cells"} <= plan.keys():
+            raise KeyError
+    except (ValueError, KeyError, AttributeError):
+        raise CorruptError(f"plan {path} is corrupt; remove it, and `make bench` writes it again") from None
+    return plan
+
+
 def load_plan(root: Path, experiment: str | None = None) -> dict[str, Any]:
     """Return the plan that was written last (of one experiment, where named); UserError where there is none."""
     published = root / "plan.json"
     paths = [published] if published.is_file() else sorted((root / "plans").glob(f"{experiment or '*'}-*.json"))
-    try:
-        plans: list[dict[str, Any]] = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
-    except ValueError:
-        raise CorruptError(f"a plan in {root / 'plans'} does not parse; remove it and run `make bench` again") from None
-    plans = [plan for plan in plans if experiment in (None, plan["experiment"])]
+    plans = [plan for plan in map(_read_plan, paths) if experiment in (None, plan["experiment"])]
     if not plans:
         raise UserError(f"no plan{f' of experiment {experiment!r}' if experiment else ''} in {root}: run `make bench`")
     return max(plans, key=lambda plan: plan["written"])

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bench import store
-from bench.plan import Cell
+from bench.cell import Cell
 
 
 @dataclass(frozen=True)

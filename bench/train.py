@@ -1,5 +1,6 @@
 """The training step and its loop: one optimiser, a rate for each step, masked weights held at zero."""
 
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ from bench.loss import loss_function
 from bench.masks import Masks, apply_masks_
 from bench.measure.accuracy import BATCH, evaluate
 from bench.schema import Recipe
-from bench.seeds import generator
+from bench.seeds import derived_seed, generator, restored_generators
 
 
 class NonFiniteError(Exception):
@@ -40,9 +41,11 @@ class Trainer:
         self.optimizer = make_optimizer(model, recipe)
         self.loss_fn = loss_function(recipe, smoothing=True)
         self.masks: Masks = {}
+        self.observe: Callable[[nn.Module], None] | None = None
+        """Called at each step after the gradients are there and before the optimiser moves."""
         self.step = 0
         self.seconds = 0.0
-        self._batches = self._stream_of_batches()
+        self._batches: Iterator[tuple[Tensor, Tensor]] = self._stream_of_batches()
         # Summed on the device and read once an epoch: reading it each step would make a GPU wait.
         self._loss_sum = torch.zeros((), device=data.device)
         self._seen = 0
@@ -51,6 +54,14 @@ class Trainer:
         """Set the masked weights to zero, now and after each step from now on."""
         self.masks = masks
         apply_masks_(self.model, masks)
+
+    def forget(self, where: Masks) -> None:
+        """Set the optimiser's memory (momentum, Adam's moments) of the weights that are True in `where` to zero."""
+        for name, mask in where.items():
+            weight = self.model.get_parameter(name)
+            for memory in self.optimizer.state[weight].values():
+                if isinstance(memory, Tensor) and memory.shape == weight.shape:
+                    memory.masked_fill_(mask, 0)
 
     def run(self, until: int, on_epoch: Callable[[dict[str, Any]], None]) -> None:
         """Train up to step `until`; calls `on_epoch` with a row of the curves at each epoch's end.
@@ -62,20 +73,23 @@ class Trainer:
         masked: list[Tensor] = [parameters[name].data for name in self.masks]
         masks = [mask.to(parameters[name].dtype) for name, mask in self.masks.items()]
         started = time.perf_counter()
-        while self.step < until:
-            inputs, targets = next(self._batches)
-            for group in self.optimizer.param_groups:
-                group["lr"] = self.rates[self.step]
-            self._loss_sum += self._update(inputs, targets)
-            self._seen += len(targets)
-            if masks:
-                # After the step: momentum, weight decay and Adam would otherwise revive pruned weights.
-                torch._foreach_mul_(masked, masks)
-            self.step += 1
-            if self.step % self.steps_per_epoch == 0:
-                self.seconds += time.perf_counter() - started
-                self._finish_epoch(on_epoch)
-                started = time.perf_counter()
+        with restored_generators(self.data.device):
+            while self.step < until:
+                # What the model itself draws (dropout) must not depend on what this process ran before.
+                torch.manual_seed(derived_seed(self.seed, self.stream, "model", self.step))
+                inputs, targets = next(self._batches)
+                for group in self.optimizer.param_groups:
+                    group["lr"] = self.rates[self.step]
+                self._loss_sum += self._update(inputs, targets)
+                self._seen += len(targets)
+                if masks:
+                    # After the step: momentum, weight decay and Adam would otherwise revive pruned weights.
+                    torch._foreach_mul_(masked, masks)
+                self.step += 1
+                if self.step % self.steps_per_epoch == 0:
+                    self.seconds += time.perf_counter() - started
+                    self._finish_epoch(on_epoch)
+                    started = time.perf_counter()
         self.seconds += time.perf_counter() - started
         self._check_finite("training", self._loss_sum)
 
@@ -83,6 +97,8 @@ class Trainer:
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             loss = self.loss_fn(self.model(inputs), targets)
         loss.backward()  # type: ignore[no-untyped-call]
+        if self.observe:
+            self.observe(self.model)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return loss.detach() * len(targets)
@@ -123,7 +139,7 @@ class Trainer:
             )
 
     def state(self) -> dict[str, Any]:
-        """Return what is needed to go on from the end of this epoch, bit for bit."""
+        """Return what is needed to go on from this step, bit for bit."""
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -131,12 +147,39 @@ class Trainer:
             "seconds": self.seconds,
         }
 
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the state's tensors under names of their own (see `state_of`)."""
+        state = self.state()
+        memory = {
+            f"optimizer/{index}/{name}": tensor
+            for index, memories in state["optimizer"]["state"].items()
+            for name, tensor in memories.items()
+            if tensor is not None
+        }
+        return {f"model/{name}": tensor for name, tensor in state["model"].items()} | memory
+
+    def state_of(self, tensors: dict[str, Tensor], step: int) -> dict[str, Any]:
+        """Return the state at a step whose tensors these are."""
+        state: dict[str, Any] = {"model": {}, "optimizer": self.optimizer.state_dict(), "step": step, "seconds": 0.0}
+        memory: dict[int, dict[str, Tensor]] = {}
+        for path, tensor in tensors.items():
+            kind, name = path.split("/", 1)
+            if kind == "model":
+                state["model"][name] = tensor
+            else:
+                index, memory_name = name.split("/")
+                memory.setdefault(int(index), {})[memory_name] = tensor
+        state["optimizer"]["state"] = memory
+        return state
+
     def resume(self, state: dict[str, Any]) -> None:
-        """Go on from a state taken at the end of an epoch."""
+        """Go on from a state."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.seconds = state["step"], state["seconds"]
-        self._batches = self._stream_of_batches()
+        self._batches = itertools.islice(self._stream_of_batches(), self.step % self.steps_per_epoch, None)
+        self._loss_sum.zero_()
+        self._seen = 0
 
 
 def validate(model: nn.Module, data: Data, recipe: Recipe) -> dict[str, Any]:

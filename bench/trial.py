@@ -3,7 +3,8 @@
 import random
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -89,19 +90,49 @@ def trial(
 
     cut: samples of each batch. stale: gradients left on the net. seed: what the global generators are set to.
     """
-    model = _net(net).to(dtype)
-    inputs = torch.randn(sum(CUT), *SHAPE, generator=generator(0, "contract", "inputs")).to(dtype)
-    batches, weights = Batches(inputs, cut), prunable(model)
+    model, batches = _net(net).to(dtype), _batches(cut, dtype)
     for parameter in model.parameters():
         parameter.grad = None if stale is None else torch.full_like(parameter, stale)
     _seed_all(seed)
-    before = _state(model, batches)
+    if criterion.observer is None:
+        score = partial(criterion.function, **criterion.options)
+    else:
+        score = _new_observer(criterion).score
+    return _watched(criterion, net, model, batches, lambda: score(model, batches, cross_entropy))
+
+
+def observation(criterion: Criterion, net: str) -> Trial:
+    """Let a new instance of a criterion that observes see a training step, then score; raises nothing.
+
+    The state is that around `observe`: with the gradients, which the optimiser reads next.
+    """
+    model, batches, observer = _net(net), _batches(CUT, torch.float32), _new_observer(criterion)
+    for inputs, targets in batches:
+        cross_entropy(model(inputs), targets).backward()  # type: ignore[no-untyped-call]
+    observed = _watched(criterion, net, model, batches, lambda: observer.observe(model))
+    if observed.error:
+        return observed
+    scored = _watched(criterion, net, model, batches, lambda: observer.score(model, batches, cross_entropy))
+    return replace(observed, scores=scored.scores, error=scored.error, line=scored.line)
+
+
+def _new_observer(criterion: Criterion) -> Any:
+    """Return an instance that has gathered nothing yet."""
+    return type(criterion.observer)(**criterion.options)
+
+
+def _watched(criterion: Criterion, net: str, model: nn.Module, batches: Batches, call: Callable[[], Any]) -> Trial:
+    weights, before = prunable(model), _state(model, batches)
     try:
-        scores = criterion.function(model, batches, cross_entropy, **criterion.options)
+        scores = call()
     except (Exception, SystemExit) as error:
         path = criterion.description.path
         return Trial(net, weights, before, _state(model, batches), error=error, line=path.name + line_of(error, path))
     return Trial(net, weights, before, _state(model, batches), scores)
+
+
+def _batches(cut: tuple[int, ...], dtype: torch.dtype) -> Batches:
+    return Batches(torch.randn(sum(CUT), *SHAPE, generator=generator(0, "contract", "inputs")).to(dtype), cut)
 
 
 def _net(name: str) -> nn.Module:
@@ -137,6 +168,7 @@ def _state(model: nn.Module, batches: Batches) -> State:
     return {
         "weights": {name: value.detach().clone() for name, value in model.named_parameters()},
         "buffers": {name: value.clone() for name, value in model.named_buffers()},
+        "gradients": {name: None if p.grad is None else p.grad.clone() for name, p in model.named_parameters()},
         "mode": {name: module.training for name, module in modules.items()},
         "hooks": {name: _hooks(module) for name, module in modules.items()},
         "generators": _generators(),

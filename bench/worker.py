@@ -13,13 +13,12 @@ from typing import Any
 
 import torch
 
-import criteria
-from bench import data, store
+from bench import contract, data, store
+from bench.cell import CONTROLS, Cell
 from bench.errors import UserError
-from bench.plan import CONTROLS, Cell
 from bench.run import initial, run_cell
 from bench.schema import Dataset
-from bench.score import scoring_set, taking_part
+from bench.score import load, scoring_set, taking_part
 from bench.stage import Workbench
 from bench.tasks import Result, Start, record_failure
 from criteria import CriterionError
@@ -79,62 +78,58 @@ class Worker:
         """Download a dataset that is not there."""
         data.fetch(dataset)
 
-    def check(self, cells: list[Cell]) -> dict[str, str]:
-        """Try what these cells need before any training; return criterion -> what is wrong with it.
+    def check(self, cell: Cell) -> None:
+        """Try what a cell needs of data and model; UserError for what is wrong."""
+        samples = data.load(cell.dataset, self.bench.device)
+        model = initial(cell, samples, self.bench.device)
+        if cell.recipe.loss == "bce" and samples.num_classes != 2:
+            raise UserError(f"recipe.loss=bce is for two classes; {cell.dataset.name} has {samples.num_classes}")
+        taking_part(cell, model)
+        if cell.criterion not in CONTROLS:
+            scoring_set(cell, samples)
 
-        Raises UserError for data that cannot be read, a model that cannot be built, or a scoring set that is too small.
-        """
-        problems: dict[str, str] = {}
-        for cell in cells:
-            samples = data.load(cell.dataset, self.bench.device)
-            model = initial(cell, samples, self.bench.device)
-            if cell.recipe.loss == "bce" and samples.num_classes != 2:
-                raise UserError(f"recipe.loss=bce is for two classes; {cell.dataset.name} has {samples.num_classes}")
-            taking_part(cell, model)
-            if cell.criterion not in CONTROLS:
-                scoring_set(cell, samples)
-                try:
-                    criteria.load(cell.criterion_file, **cell.criterion_options)
-                except CriterionError as error:
-                    problems[cell.criterion] = str(error)
-        return problems
+    def check_criterion(self, cell: Cell) -> None:
+        """Import a cell's criterion; UserError where that fails."""
+        try:
+            load(cell)
+        except CriterionError as error:
+            raise UserError(" ".join(str(error).split())) from error
+
+    def contract(self, name: str) -> tuple[str, bool]:
+        """Run the contract suite on a criterion; return its report and whether a case has failed."""
+        cases = contract.check(name)
+        return contract.report(cases), any(case.status == "failed" for case in cases)
 
     def make(self, cell: Cell) -> Result:
         """Make a cell unless it is there or another process is making it; a failure is recorded, never raised."""
-        with store.locked(self.bench.root, f"cell-{cell.id}", wait=False) as mine:
-            if not mine:
-                return Result(cell.id, "busy")
-            with contextlib.suppress(store.CorruptError):
-                if record := store.finished(self.bench.root / "cells" / cell.id):
-                    return _result(record)
-            reason = self._attempt(cell)
-            if isinstance(reason, Result):
-                return reason
-            return record_failure(self.bench.root, cell, reason)
-
-    def _attempt(self, cell: Cell) -> Result | str:
-        """Return the cell's result, or the reason why there is none."""
         try:
-            return _result(run_cell(cell, self.bench))
-        except (UserError, CriterionError) as error:
-            return str(error)
-        except (torch.OutOfMemoryError, MemoryError):
-            return f"out of memory on {self.bench.device}; lower recipe.batch_size or the number of workers"
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                return f"the disk of {self.bench.root} is full; make room and run again"
-            return _located(error)
-        except Exception as error:
+            with store.locked(self.bench.root, f"cell-{cell.id}", wait=False) as mine:
+                return self._make_locked(cell) if mine else Result(cell.id, "busy")
+        except BaseException as error:  # a criterion may raise anything, SystemExit and KeyboardInterrupt too
             if self.debug:
                 traceback.print_exc()
-            return _located(error)
+            return record_failure(self.bench.root, cell, self._reason(error))
+
+    def _make_locked(self, cell: Cell) -> Result:
+        with contextlib.suppress(store.CorruptError):
+            if record := store.finished(self.bench.root / "cells" / cell.id):
+                return _result(record)
+        self.bench.tell("start", {})
+        return _result(run_cell(cell, self.bench))
+
+    def _reason(self, error: BaseException) -> str:
+        """Return in one line why a cell was not made."""
+        if isinstance(error, UserError | CriterionError):
+            return " ".join(str(error).split())
+        if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error):
+            return f"out of memory on {self.bench.device}; lower recipe.batch_size or the number of workers"
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return f"the disk of {self.bench.root} is full; make room and run again"
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(frame.filename).name}:{frame.lineno}; debug=true shows more"
+        return f"{type(error).__name__}: {' '.join(str(error).split())} ({where})"
 
 
 def _result(record: dict[str, Any]) -> Result:
     columns = record["columns"]
     return Result(columns["cell"], columns["status"], columns["reason"], columns)
-
-
-def _located(error: Exception) -> str:
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__}: {error} ({Path(frame.filename).name}:{frame.lineno}; debug=true shows more)"

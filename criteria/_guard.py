@@ -1,4 +1,4 @@
-"""Runs a criterion's function so that the model comes back exactly as it was, and checks what the function returns."""
+"""Runs a criterion so that the model comes back exactly as it was, and checks what it returns."""
 
 import random
 import sys
@@ -25,8 +25,13 @@ class Criterion:
         self.name = description.name
         self.description = description
         self.options = {**description.options, **options}
-        self.function: Callable[..., Scores] = import_criterion(description).score
-        """The bare function, without the guard."""
+        scorer: Any = import_criterion(description)
+        if description.observes:
+            scorer = getattr(scorer, description.observer)(**self.options)
+        self.observer: Any = scorer if description.observes else None
+        """The instance that holds what was gathered, where the criterion is a class."""
+        self.function: Callable[..., Scores] = scorer.score
+        """The bare function, without the guard; it takes the options where the criterion is no class."""
 
     def score(self, model: nn.Module, batches: Batches, loss_fn: Loss) -> Scores:
         """Return prunable parameter name -> score, higher = more important.
@@ -36,8 +41,22 @@ class Criterion:
         float32 or float64 and finite; a parameter that the criterion cannot score is absent.
         Raises CriterionError where the criterion breaks its contract.
         """
+        if not prunable(model):
+            raise CriterionError(f"criterion {self.name}: the model has no weight of a convolution or linear layer")
+        options = {} if self.description.observes else self.options
         with torch.inference_mode(False), torch.enable_grad(), untouched(model):
-            return checked(self.function(model, batches, loss_fn, **self.options), model, self.name)
+            return checked(self.function(model, batches, loss_fn, **options), model, self.name)
+
+    def observe(self, model: nn.Module) -> None:
+        """Let the criterion see a training step: call it after backward, before the optimiser's step.
+
+        Unguarded, since it runs at every step; the contract suite shows that it changes nothing. Raises CriterionError
+        for a criterion that gathers nothing (see `description.observes`).
+        """
+        if not self.description.observes:
+            raise CriterionError(f"criterion {self.name} gathers nothing during training: it is a function, no class")
+        with torch.no_grad():
+            self.observer.observe(model)
 
 
 def checked(scores: Scores, model: nn.Module, name: str) -> Scores:

@@ -47,14 +47,21 @@ class Description:
     formula: str
     """The first line of the module's docstring."""
     options: dict[str, Any]
-    """Keyword-only parameters of `score` with their defaults."""
+    """Keyword-only parameters of `score`, or of the class, with their defaults."""
     facts: dict[str, Any]
     """SOURCE, UNIT and the defaults GRANULARITY, SCOPE, SCHEDULE, WHEN."""
     fingerprint: str
     """Hash of the file and of every module it imports from its own folder."""
+    observer: str = ""
+    """Name of the class that gathers during training; empty where the criterion is a function."""
+
+    @property
+    def observes(self) -> bool:
+        """Whether it gathers during training: a class with `score` and `observe` instead of a function."""
+        return bool(self.observer)
 
     def check_options(self, options: Iterable[str]) -> None:
-        """Raise CriterionError for an option that `score` does not have."""
+        """Raise CriterionError for an option that the criterion does not have."""
         for option in options:
             if option not in self.options:
                 known = f"its options: {', '.join(self.options)}" if self.options else "it has no options"
@@ -122,28 +129,53 @@ def _parse(name: str, path: Path) -> Description:
 @cache
 def _parsed(name: str, path: Path, code: str) -> Description:
     tree = ast.parse(path.read_bytes(), filename=str(path))
-    score = next((n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "score"), None)
-    if score is None:
-        raise CriterionError(f"criterion {path} has no function `score(model, batches, loss_fn)`")
-    if len(score.args.posonlyargs + score.args.args) != 3 or score.args.vararg or score.args.kwarg:
-        raise CriterionError(
-            f"criterion {path}: `score` takes (model, batches, loss_fn) and keyword-only options after `*`"
-        )
+    observer, options = _signature(tree, path)
     return Description(
         name=name,
         path=path,
         formula=(ast.get_docstring(tree) or NO_FORMULA).splitlines()[0],
-        options=_options(score, path),
+        options=options,
         facts=_facts(tree, path),
         fingerprint=code,
+        observer=observer,
     )
 
 
-def _options(score: ast.FunctionDef, path: Path) -> dict[str, Any]:
+def _signature(tree: ast.Module, path: Path) -> tuple[str, dict[str, Any]]:
+    """Return the name of the class that observes, or nothing, and the options of the function or of the class."""
+    if score := _functions(tree).get("score"):
+        return "", _options(score, "(model, batches, loss_fn)", path)
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef) and {"score", "observe"} <= (methods := _functions(node)).keys():
+            _no_options(methods["score"], "(self, model, batches, loss_fn)", path)
+            _no_options(methods["observe"], "(self, model)", path)
+            return node.name, _options(methods["__init__"], "(self)", path) if "__init__" in methods else {}
+    raise CriterionError(
+        f"criterion {path} has no function `score(model, batches, loss_fn)` and no class with `score` and `observe`"
+    )
+
+
+def _functions(node: ast.Module | ast.ClassDef) -> dict[str, ast.FunctionDef]:
+    return {n.name: n for n in node.body if isinstance(n, ast.FunctionDef)}
+
+
+def _no_options(function: ast.FunctionDef, takes: str, path: Path) -> None:
+    if _options(function, takes, path):
+        raise CriterionError(
+            f"criterion {path}: `{function.name}` of the class takes {takes}; give the options to `__init__`"
+        )
+
+
+def _options(function: ast.FunctionDef, takes: str, path: Path) -> dict[str, Any]:
+    """Return the keyword-only parameters with their defaults; raise for other parameters than `takes`."""
+    arguments = function.args
+    count = len(arguments.posonlyargs + arguments.args)
+    if count != takes.count(",") + 1 or arguments.vararg or arguments.kwarg:
+        raise CriterionError(f"criterion {path}: `{function.name}` takes {takes} and keyword-only options after `*`")
     options = {}
-    for argument, default in zip(score.args.kwonlyargs, score.args.kw_defaults, strict=True):
+    for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
         if default is None:
-            raise CriterionError(f"criterion {path}: option {argument.arg!r} of `score` needs a default")
+            raise CriterionError(f"criterion {path}: option {argument.arg!r} of `{function.name}` needs a default")
         options[argument.arg] = _literal(default, f"the default of option {argument.arg!r}", path)
     return options
 

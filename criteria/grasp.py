@@ -28,7 +28,8 @@ def score(model: nn.Module, batches: Batches, loss_fn: Loss, *, temperature: flo
     for inputs, targets in batches:
         batch_g = gradients(tempered(model(inputs), targets), weights, create_graph=True)
         flow = sum(((batch_g[name] * g[name]).sum() for name in weights), torch.zeros(()))
-        for name, hg in gradients(flow, weights).items():
-            total[name].add_(hg, alpha=len(targets))
         samples += len(targets)
+        if flow.requires_grad:  # else the loss is linear in the weights: no curvature
+            for name, hg in gradients(flow, weights).items():
+                total[name].add_(hg, alpha=len(targets))
     return {name: weights[name].detach() * hg / samples for name, hg in total.items()}

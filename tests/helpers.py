@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+import criteria
 from bench import NUMERICS
+from bench.cell import CONTROLS, Cell, Environment
 from bench.data import Data, Split
-from bench.plan import Cell, Environment
 from bench.schema import Dataset, Model, OneShot, Prunable, Recipe, Scope, Scoring
 from bench.seeds import global_stream
 from bench.stage import Workbench
@@ -50,7 +51,6 @@ def cell(**changes: Any) -> Cell:
         "seed": 0,
         "criterion": "magnitude",
         "criterion_options": {},
-        "fingerprint": "f",
         "granularity": "weight",
         "scope": Scope(name="global"),
         "schedule": OneShot(name="one_shot"),
@@ -65,7 +65,9 @@ def cell(**changes: Any) -> Cell:
         "score_mode": "eval",
         "environment": Environment(device="cpu", precision="fp32", threads=1, torch="t", numerics=NUMERICS),
     } | changes
-    return Cell(**{"criterion_file": fields["criterion"]} | fields)
+    file = fields.setdefault("criterion_file", fields["criterion"])
+    fingerprint = "" if file in CONTROLS else criteria.describe(file).fingerprint
+    return Cell(**{"fingerprint": fingerprint} | fields)
 
 
 def plugin(folder: Path, body: str, name: str = "mine", options: str = "") -> dict[str, str]:

@@ -50,7 +50,7 @@ def failed(cases: list[Case]) -> dict[str, str]:
 def test_every_criterion_keeps_the_contract(name):
     cases = check(name)
     assert not failed(cases), report(cases)
-    assert [case.name for case in cases] == CASES
+    assert [case.name for case in cases] == [*CASES, *["observe"] * criteria.describe(name).observes]
     skipped = {case.name for case in cases if case.status == "skipped"}
     assert skipped == ({"batch cut"} if criteria.describe(name).facts["UNIT"] == "batch" else set())
 
@@ -241,6 +241,62 @@ def test_a_broken_rule_is_the_only_case_that_fails(name, body, parts, words, plu
 
 def test_every_rule_has_a_plugin_that_breaks_it():
     assert set(BROKEN) == set(CASES) - {"loads"}
+
+
+OBSERVER = (
+    HEAD
+    + """
+class Mine:
+    def __init__(self, *, power=1):
+        self.total = {}
+
+    def observe(self, model):
+        OBSERVE
+
+    def score(self, model, batches, loss_fn):
+        SCORE
+        return self.total or {k: p.detach().abs() for k, p in prunable(model).items()}
+"""
+)
+GATHER = "[self.total.setdefault(k, torch.zeros_like(p)).add_(p * p.grad) for k, p in prunable(model).items()]"
+
+
+@pytest.mark.parametrize(
+    ("observe", "score", "words"),
+    [
+        ("model.zero_grad(set_to_none=False)", "", r"the gradients of 1\.weight, .*; the optimiser reads them next"),
+        (
+            "[p.data.mul_(2) for p in model.parameters()]",
+            "",
+            r"with one step observed: it changes the weights of 1\.wei",
+        ),
+        ("model.train()", "", "with one step observed: it changes the mode of"),
+        ("torch.rand(1)", "", "with one step observed: it changes the generators of torch"),
+        ("1 / 0", "", r"with one step observed it raises ZeroDivisionError: .* \(mine\.py, line 14\)"),
+        (f"{GATHER}; self.total['1.weight'].fill_(torch.nan)", "", r"step observed: the score of 1\.weight holds NaN"),
+        ("self.total = {'1.weight': torch.ones(3)}", "", r"step observed: the score of 1\.weight has shape \(3,\)"),
+        (GATHER, "assert not self.total", r"with one step observed it raises AssertionError.*line 17"),
+    ],
+)
+def test_a_class_that_observes_wrongly_fails_by_that_case(observe, score, words, tmp_path):
+    (tmp_path / "mine.py").write_text(OBSERVER.replace("OBSERVE", observe).replace("SCORE", score))
+    cases = check(str(tmp_path / "mine.py"))
+    assert list(failed(cases)) == ["observe"]
+    assert re.search(words, failed(cases)["observe"]), failed(cases)["observe"]
+    assert [case.name for case in cases] == [*CASES, "observe"]
+
+
+def test_a_good_class_passes_and_keeps_what_it_gathered_to_its_instance(tmp_path):
+    (tmp_path / "mine.py").write_text(OBSERVER.replace("OBSERVE", GATHER).replace("SCORE", "self.total = self.total"))
+    assert not failed(check(str(tmp_path / "mine.py")))
+
+
+@pytest.mark.parametrize("remember", ["Mine.total = {}", "Mine.seen = getattr(Mine, 'seen', 0) + 1"])
+def test_a_class_that_remembers_between_instances_is_caught(remember, tmp_path):
+    body = OBSERVER.replace("OBSERVE", GATHER).replace("return self.total or", "return")
+    body = body.replace("SCORE", remember).replace("p.detach().abs()", "p.detach().abs() * getattr(Mine, 'seen', 1)")
+    (tmp_path / "mine.py").write_text(body)
+    assert ("deterministic" in failed(check(str(tmp_path / "mine.py")))) == ("seen" in remember)
 
 
 @pytest.mark.parametrize(

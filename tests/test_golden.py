@@ -14,7 +14,7 @@ import torch
 
 from bench import NUMERICS
 from bench.artefacts import unpack
-from bench.plan import Cell
+from bench.cell import Cell
 from bench.run import run_cell
 from bench.schema import Iterative, Low, Model, Scoring
 from bench.stage import TENSORS

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from bench import lineage as module
+from bench.cell import Cell
 from bench.lineage import Lineage, Progress, copied
-from bench.plan import Cell
 from bench.run import run_cell
 from bench.schedule import training_rates
 from bench.schema import Iterative, Low, Recipe

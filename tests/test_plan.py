@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from bench import config
+from bench.cell import Cell, spelled
 from bench.errors import UserError
-from bench.plan import Cell, Plan, make, spelled
+from bench.plan import Plan, make
 from bench.schema import Iterative, Low
 
 E = "schedule={name: iterative, steps: 4}"
@@ -171,7 +172,7 @@ def test_keys_hold_what_a_stage_reads_and_nothing_else(tmp_path: Path) -> None:
         (["criterion={name: grasp, temp: 1}"], "no option 'temp'"),
         (["criterion={name: taylor, temp: 1}"], "it has no options"),
         (["criterion=nothing/here.py"], "not found"),
-        (["score_mode=train"], "its unit is the batch"),
+        (["score_mode=train"], "where the unit is the batch"),
         (["criterion=snip", "finetune=low"], "finetune has no effect"),
         (["criterion=snip", "finetune_epochs=3"], "finetune_epochs has no effect"),
         (["finetune=rewound", "finetune_epochs=31"], "recipe.epochs=30"),

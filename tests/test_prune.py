@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from bench import prune
+from bench.cell import Cell
 from bench.errors import UserError
 from bench.lineage import Lineage, copied
-from bench.plan import Cell
 from bench.prune import Pruner, all_kept
 from bench.schedule import sparsities
 from bench.schema import Iterative, Prunable, Scope, Scoring
@@ -212,14 +212,13 @@ def test_scores_of_the_checkpoint_are_computed_once(tmp_path: Path, monkeypatch:
     for changes in (
         {"seed": 1},
         {"criterion": "gradient"},
-        {"fingerprint": "edited"},
         {"score_mode": "train"},
         {"scoring": Scoring(samples=32, batch=8)},
     ):
         pruned(cell(**{"criterion": "snip"} | changes), tmp_path)
-    assert len(calls) == 6
+    assert len(calls) == 5
     pruned(cell(criterion="snip"), tmp_path, 0.2, 0.4, 0.6)
-    assert len(calls) == 8  # the first step shares, the later ones depend on their path
+    assert len(calls) == 7  # the first step shares, the later ones depend on their path
 
 
 def test_scores_that_went_bad_are_made_again_with_a_note(tmp_path: Path) -> None:
@@ -253,3 +252,9 @@ def test_stored_scores_are_the_scores_bit_for_bit(tmp_path: Path) -> None:
     from_memory, from_file = pruned(one, tmp_path), pruned(one, tmp_path)
     assert same(from_memory.masks, from_file.masks)
     assert all(isinstance(value, Tensor) for value in copied(from_file.model).values())
+
+
+def test_a_criterion_file_that_was_edited_since_the_plan_is_refused(tmp_path: Path) -> None:
+    """Its scores would be stored under the identity of the file as it was."""
+    with pytest.raises(UserError, match="has changed since the run began"):
+        pruned(cell(criterion="snip", fingerprint="as it was"), tmp_path)

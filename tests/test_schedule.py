@@ -6,10 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.schedule import boundaries, finetuning_rates, sparsities, training_rates
-from bench.schema import Cosine, Iterative, Low, OneShot, Recipe, Rewound
-
-ONE_SHOT = OneShot(name="one_shot")
+from bench.schedule import boundaries, finetuning_rates, pruning_steps, replaced_share, sparsities, training_rates
+from bench.schema import Cosine, Gradual, Iterative, Low, OneShot, Recipe, Regrow, Rewound
 
 
 def iterative(steps: int, curve: str) -> Iterative:
@@ -22,7 +20,37 @@ def recipe(**changes: object) -> Recipe:
 
 
 def test_one_shot_is_one_step() -> None:
-    assert sparsities(ONE_SHOT, 0.9) == [0.9]
+    assert pruning_steps(OneShot(name="one_shot"), 0.9, 100, trains_between=True) == [(0, 0.9)]
+
+
+def test_iterative_spreads_over_the_training_or_comes_before_it() -> None:
+    schedule = iterative(4, "linear")
+    assert [step for step, _ in pruning_steps(schedule, 0.8, 100, trains_between=True)] == [0, 25, 50, 75]
+    path = pruning_steps(schedule, 0.8, 100, trains_between=False)
+    assert [step for step, _ in path] == [0, 0, 0, 0]
+    assert [target for _, target in path] == pytest.approx([0.2, 0.4, 0.6, 0.8])
+
+
+@given(st.integers(1, 60), st.floats(0, 1, exclude_max=True), st.integers(0, 2000))
+def test_gradual_is_cubic_up_to_three_quarters_of_the_training(every: int, target: float, steps: int) -> None:
+    path = pruning_steps(Gradual(name="gradual", every=every), target, steps, trains_between=True)
+    times = [step for step, _ in path]
+    assert times == sorted(times)
+    assert times[-1] <= 0.75 * steps
+    assert path[-1][1] == target
+    reached = [share for _, share in path if share is not None]
+    assert reached == sorted(reached)
+    for step, share in path[:-1]:
+        assert step % every == 0
+        assert share == pytest.approx(target * (1 - (1 - step / times[-1]) ** 3))
+
+
+def test_regrow_starts_sparse_and_acts_up_to_three_quarters() -> None:
+    schedule = Regrow(name="regrow", every=30)
+    assert pruning_steps(schedule, 0.9, 200, trains_between=True) == [(t, 0.9) for t in (0, 30, 60, 90, 120, 150)]
+    assert replaced_share(schedule, 0, 200) == pytest.approx(0.3)
+    assert replaced_share(schedule, 75, 200) == pytest.approx(0.15)
+    assert replaced_share(schedule, 150, 200) == pytest.approx(0)
 
 
 def test_exponential_removes_the_same_share_each_step() -> None:

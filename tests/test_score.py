@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from bench.cell import Cell
 from bench.data import scoring_batches
 from bench.errors import UserError
-from bench.plan import Cell
 from bench.schema import Prunable, Scoring
-from bench.score import harness_options, score, scoring_set, taking_part
+from bench.score import harness_options, load, score, scoring_set, taking_part
 from bench.seeds import derived_seed
 from criteria import CriterionError
 from criteria.tools.parameters import prunable
@@ -21,7 +21,7 @@ MODE_AS_SCORE = "return {k: torch.full_like(p, float(model.training)) for k, p i
 
 
 def scores_of(one: Cell, **of_data: Any) -> dict[str, torch.Tensor]:
-    return score(one, net(), scoring_set(one, data(train=80, **of_data)))
+    return score(one, load(one), net(), scoring_set(one, data(train=80, **of_data)))
 
 
 # The scoring set
@@ -67,7 +67,7 @@ def test_taylor_needs_eight_batches() -> None:
 def test_the_mode_is_the_cells_and_is_restored(tmp_path: Path, mode: str, before: bool) -> None:
     one = cell(score_mode=mode, **plugin(tmp_path, MODE_AS_SCORE))
     model = net().train(before)
-    got = score(one, model, scoring_set(one, data(train=80)))
+    got = score(one, load(one), model, scoring_set(one, data(train=80)))
     assert all(values.eq(mode == "train").all() for values in got.values())
     assert all(module.training == before for module in model.modules())
 
@@ -77,7 +77,7 @@ def test_the_mode_is_restored_after_an_error(tmp_path: Path, before: bool) -> No
     one = cell(**plugin(tmp_path, "raise KeyError('mine')"))
     model = net().train(before)
     with pytest.raises(KeyError, match="mine"):
-        score(one, model, scoring_set(one, data(train=80)))
+        score(one, load(one), model, scoring_set(one, data(train=80)))
     assert all(module.training == before for module in model.modules())
 
 
@@ -88,7 +88,7 @@ def test_scoring_moves_nothing(criterion: str, mode: str) -> None:
     one = cell(criterion=criterion, score_mode=mode)
     model = net()
     before, numbers = weights(model), torch.get_rng_state()
-    score(one, model, scoring_set(one, data(train=80)))
+    score(one, load(one), model, scoring_set(one, data(train=80)))
     assert same(before, weights(model))
     assert torch.equal(numbers, torch.get_rng_state())
     assert all(p.grad is None for p in model.parameters())
@@ -109,12 +109,12 @@ def test_gradients_that_training_left_do_not_enter(tmp_path: Path) -> None:
     )
     one = cell(**plugin(tmp_path, body))
     batches = scoring_set(one, data(train=80))
-    clean = score(one, net(), batches)
+    clean = score(one, load(one), net(), batches)
     model = net().eval()
     F.cross_entropy(model(batches[0][0]), batches[0][1]).backward()
     stale = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
-    assert same(score(one, model, batches), clean)
-    assert same(score(one, model, batches), clean)
+    assert same(score(one, load(one), model, batches), clean)
+    assert same(score(one, load(one), model, batches), clean)
     assert all(torch.equal(p.grad, stale[name]) for name, p in model.named_parameters())
 
 

@@ -1,5 +1,6 @@
 """The commit rule: whole or not at all, and nothing that does not hold is believed."""
 
+import hashlib
 import json
 import multiprocessing
 import os
@@ -169,13 +170,29 @@ def test_load_records_reads_a_published_folder(tmp_path: Path) -> None:
     published = tmp_path / "published"
     published.mkdir()
     frame.to_parquet(published / store.RECORDS)
+    sha256 = hashlib.sha256((published / store.RECORDS).read_bytes()).hexdigest()
+    plan = {"experiment": "e", "hash": "h", "written": "w", "cells": [], "records_sha256": sha256}
+    (published / "plan.json").write_text(json.dumps(plan))
     assert store.load_records(published).cell.tolist() == ["a"]
+    frame.assign(top1=99.9).to_parquet(published / store.RECORDS)
+    with pytest.raises(store.CorruptError, match=r"records\.parquet is corrupt"):
+        store.load_records(published)
+
+
+def test_a_corrupt_record_goes_to_skip_where_one_is_given(tmp_path: Path) -> None:
+    store.commit(tmp_path / "cells" / "a", record(cell="a", top1=90.0), {})
+    store.write(tmp_path / "cells" / "b" / store.RECORD, b"{")
+    told: list[store.CorruptError] = []
+    assert store.load_records(tmp_path, told.append).cell.tolist() == ["a"]
+    assert len(told) == 1
+    with pytest.raises(store.CorruptError, match="cells/b"):
+        store.load_records(tmp_path)
 
 
 def test_the_last_plan_is_the_default(tmp_path: Path) -> None:
     plans = [("a", "1", "2026-01-01"), ("b", "2", "2026-01-03"), ("a", "3", "2026-01-02")]
     for experiment, key, written in plans:
-        store.write_plan(tmp_path, {"experiment": experiment, "hash": key, "written": written})
+        store.write_plan(tmp_path, {"experiment": experiment, "hash": key, "written": written, "cells": []})
     assert store.load_plan(tmp_path)["hash"] == "2"
     assert store.load_plan(tmp_path, "a")["hash"] == "3"
     with pytest.raises(UserError, match="no plan of experiment 'c'"):
@@ -183,10 +200,11 @@ def test_the_last_plan_is_the_default(tmp_path: Path) -> None:
 
 
 def test_a_plan_that_does_not_parse_is_named(tmp_path: Path) -> None:
-    path = store.write_plan(tmp_path, {"experiment": "a", "hash": "1", "written": "x"})
-    path.write_text(path.read_text()[:-3])
-    with pytest.raises(store.CorruptError, match="does not parse"):
-        store.load_plan(tmp_path)
+    path = store.write_plan(tmp_path, {"experiment": "a", "hash": "1", "written": "x", "cells": []})
+    for text in (path.read_text()[:-3], "{}", "[]", "null", "3", '{"experiment": "a"}'):
+        path.write_text(text)
+        with pytest.raises(store.CorruptError, match=r"a-1\.json is corrupt"):
+            store.load_plan(tmp_path)
 
 
 def test_digest_does_not_depend_on_key_order_but_on_every_value() -> None:

@@ -228,14 +228,23 @@ def test_resuming_from_a_file_equals_going_on(tmp_path: Path, optimizer: str, ep
     assert fresh.seconds > state["seconds"] >= 0
 
 
-def test_a_state_is_not_moved_by_training_a_resumed_copy() -> None:
-    one = trained(data(), recipe(), until=3)
+def test_a_trainer_in_use_may_go_back_to_a_state() -> None:
+    one, rows = trained(data(), recipe(), until=3), []
     state = copy.deepcopy(one.state())
-    other = trainer(net(seed=9), data(), recipe())
+    one.run(9, rows.append)
+    other, rows_of_other = trained(data(), recipe(), until=8), []
     other.resume(state)
-    other.run(9, lambda row: None)
-    one.run(9, lambda row: None)
+    other.run(9, rows_of_other.append)
     assert same(weights(one.model), weights(other.model))
+    assert rows == rows_of_other
+    assert other.step == 9
+
+
+def test_training_is_in_train_mode_whatever_the_mode_was() -> None:
+    model = net().eval()
+    trainer(model, data(), recipe()).run(9, lambda row: None)
+    assert same(weights(model), weights(trained(data(), recipe()).model))
+    assert model[1].num_batches_tracked == 9
 
 
 def test_streams_and_seeds_have_batches_of_their_own() -> None:

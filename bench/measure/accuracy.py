@@ -47,7 +47,7 @@ def _ranked(outputs: Tensor) -> Tensor:
 @contextmanager
 def reestimated_batchnorm(model: nn.Module, batches: Batches) -> Iterator[None]:
     """Give the block a model whose BN statistics are the averages over `batches`; the stored ones come back."""
-    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
+    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     stored = [({name: buffer.clone() for name, buffer in norm.named_buffers()}, norm.momentum) for norm in norms]
     was_training = model.training
     model.eval()

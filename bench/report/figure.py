@@ -15,7 +15,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from bench.plan import CONTROLS
+from bench.cell import CONTROLS
 from bench.report.frame import Results
 from bench.report.panels import Panel, panels
 from bench.store import write
@@ -88,7 +88,8 @@ def figure(results: Results) -> Figure:
         if number + columns >= len(shown):
             place.set_xlabel("sparsity (%)")
         if number % columns == 0:
-            place.set_ylabel("top-1 test accuracy (%)")
+            scale = "\n(log scale of the error)" if place.get_yscale() == "function" else ""
+            place.set_ylabel(f"top-1 test accuracy (%){scale}")
     for unused in axes.flat[len(shown) :]:
         unused.remove()
     _legend(drawn, looks, results.frame["seed"].nunique())

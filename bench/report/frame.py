@@ -1,5 +1,6 @@
 """One plan joined with the records of its folder: what every table and figure is made of."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from bench.errors import UserError
-from bench.store import COLUMNS, load_plan, load_records
+from bench.store import COLUMNS, CorruptError, load_plan, load_records
 
 PANEL = (
     "dataset model recipe granularity scope schedule when finetune finetune_epochs ablation target_kind score_mode "
@@ -49,8 +50,12 @@ def tabulate(root: Path, experiment: str | None = None) -> Results:
     Raises UserError where there is no plan, where two cells claim one place in a table, and where cells of one mean
     were made in different environments; CorruptError for a record that does not hold.
     """
-    plan = load_plan(root, experiment)
-    records = load_records(root)
+    return joined(root, load_plan(root, experiment))
+
+
+def joined(root: Path, plan: dict[str, Any], skip: Callable[[CorruptError], None] | None = None) -> Results:
+    """Join one plan with the records of `root` as `tabulate` does; a corrupt record goes to `skip` where given."""
+    records = load_records(root, skip)
     inside = records["cell"].isin([cell["cell"] for cell in plan["cells"]])
     outside = records.loc[~inside, "criterion"].value_counts().sort_index()
     stored = _by_cell(records[inside], root)

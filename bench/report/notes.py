@@ -19,7 +19,9 @@ def legend(results: Results, best: str) -> list[str]:
         "epochs: of training behind the final weights. dense: not pruned. dense_longer: the same, trained for the "
         "fine-tuning epochs more.",
     ]
+    overrides = results.plan.get("overrides", [])
     lines += [f"Recipe {name}: {source.rstrip('.')}." for name, source in results.plan["recipes"].items()]
+    lines += [f"Changed for this run: {', '.join(overrides)}."] if overrides else []
     if results.outside:
         which = ", ".join(f"{criterion} {count}" for criterion, count in results.outside.items())
         lines.append(f"Left out: {sum(results.outside.values())} records outside this plan ({which}).")
@@ -28,7 +30,7 @@ def legend(results: Results, best: str) -> list[str]:
 
 def notes(panel: Panel) -> list[str]:
     """Return what holds for one panel: its seeds, what is missing or failed, and what is not as planned."""
-    facts = (_missing, _failed, _off_target, _untuned, _converged, _mixed)
+    facts = (_missing, _failed, _off_target, _unscored, _untuned, _converged, _mixed)
     return [seeds(panel), *(line for fact in facts if (line := fact(panel)))]
 
 
@@ -60,6 +62,12 @@ def _off_target(panel: Panel) -> str:
     off = cells[(cells["sparsity"] - cells["sparsity_target"]).abs() > TOLERANCE]
     cases = [f"{row}{_at(target)} reached {100 * reached:.4g} %" for row, target, reached in _first_of_each(off)]
     return f"Sparsity off its target: {'; '.join(cases)}." if cases else ""
+
+
+def _unscored(panel: Panel) -> str:
+    cells = panel.cells[panel.cells["unscored"].notna()].drop_duplicates("row")
+    rows = [f"{row} {layers}" for row, layers in zip(cells["row"], cells["unscored"], strict=True)]
+    return f"Layers that a criterion does not score, left dense: {'; '.join(rows)}." if rows else ""
 
 
 def _first_of_each(cells: pd.DataFrame) -> list[tuple[str, float, float]]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.plan import CONTROLS
+from bench.cell import CONTROLS
 from bench.report.frame import PANEL, ROW, Results
 from bench.report.summary import summarise
 

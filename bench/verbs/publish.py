@@ -1,5 +1,6 @@
 """`publish`: a plan's records, tables and figure as one folder that can be committed and made again from itself."""
 
+import hashlib
 import io
 import json
 import re
@@ -17,7 +18,7 @@ def main(arguments: list[str]) -> int:
     """Write results/published/NAME: plan.json, records.parquet, tables and figure; incomplete plans are refused."""
     names = [argument for argument in arguments if "=" not in argument]
     options = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
-    if len(names) != 1 or not re.fullmatch(r"[\w.-]+", names[0]) or set(options) - {"out", "experiment", "debug"}:
+    if len(names) != 1 or not re.fullmatch(r"\w[\w.-]*", names[0]) or set(options) - {"out", "experiment", "debug"}:
         raise UserError("publish takes a name, and out=DIR or experiment=NAME: publish digits")
     results = frame.tabulate(Path(options.get("out", "results/runs")), options.get("experiment"))
     missing = results.frame[results.frame["status"] == "missing"]
@@ -28,7 +29,8 @@ def main(arguments: list[str]) -> int:
     folder = PUBLISHED / names[0]
     buffer = io.BytesIO()
     results.frame.to_parquet(buffer, index=False)
+    plan = results.plan | {"records_sha256": hashlib.sha256(buffer.getvalue()).hexdigest()}
     store.write(folder / store.RECORDS, buffer.getvalue())
-    store.write(folder / "plan.json", (json.dumps(results.plan, indent=1) + "\n").encode())
+    store.write(folder / "plan.json", (json.dumps(plan, indent=1) + "\n").encode())
     print(*write(frame.tabulate(folder), folder), sep="\n")
     return 0

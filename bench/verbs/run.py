@@ -1,15 +1,17 @@
 """`run`: make the cells of an experiment that are missing, then print its table."""
 
+import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from bench import config, devices, identity, store
+from bench.cell import CONTROLS, Cell
 from bench.errors import UserError
 from bench.launch import Pool, worker_count
 from bench.logger import Logger, open_logger
-from bench.plan import CONTROLS, Cell, Plan, make
+from bench.plan import Plan, make
 from bench.progress import Progress, named
 from bench.report import frame, tables
 from bench.report.write import table_folder, write
@@ -86,7 +88,7 @@ def _make_missing(
 ) -> list[Result]:
     """Make the pending cells, those of criteria that cannot be loaded as failures."""
     root = pool.root
-    problems = plan.broken | pool.ask("check", _representatives(pending, plan.broken))
+    problems = plan.broken | _tried(pool, pending, plan.broken)
     print(*problems.values(), sep="\n", end="\n" if problems else "", file=sys.stderr)
     if problems and all(cell.criterion in problems for cell in plan.cells if cell.criterion not in CONTROLS):
         raise UserError("no criterion of this run can be loaded; nothing was run")
@@ -110,10 +112,22 @@ def _make_missing(
         progress.close()
 
 
-def _representatives(cells: list[Cell], broken: dict[str, str]) -> list[Cell]:
-    """Return one cell for each criterion, model and data that has to be tried before any training."""
+def _tried(pool: Pool, cells: list[Cell], broken: dict[str, str]) -> dict[str, str]:
+    """Try once, before any training, whatever the cells need; return criterion -> what is wrong with it.
+
+    Raises UserError for what all criteria share: data, model, scoring set.
+    """
     loadable = [cell for cell in cells if cell.criterion not in broken]
-    return list({(c.dense_key, c.criterion, str(c.criterion_options), c.score_mode): c for c in loadable}.values())
+    kinds = {(c.dense_key, c.criterion, str(c.criterion_options), c.score_mode): c for c in loadable}
+    problems: dict[str, str] = {}
+    for cell in kinds.values():
+        pool.ask("check", cell)
+        if cell.criterion not in (*CONTROLS, *problems):
+            try:
+                pool.ask("check_criterion", cell)
+            except UserError as error:
+                problems[cell.criterion] = f"criterion {cell.criterion}: {error}"
+    return problems
 
 
 def _failed_dense(plan: Plan, finished: dict[str, dict[str, Any]]) -> dict[str, str]:
@@ -126,15 +140,32 @@ def _failed_dense(plan: Plan, finished: dict[str, dict[str, Any]]) -> dict[str, 
 
 
 def _report(plan: Plan, root: Path, logger: Logger) -> None:
-    results = frame.tabulate(root, plan.settings.experiment)
-    folder = table_folder(root, results)
-    paths = write(results, folder)
+    def outside(error: store.CorruptError) -> None:
+        print(f"{error}; it is no part of this run: remove its folder", file=sys.stderr)
+
+    results = frame.joined(root, plan.to_json(), outside)
     logger.table(plan.hash, *tables.table(results))
-    print(tables.text(results))
-    print(f"records  {root / 'cells'}")
-    print(f"tables   {folder}: {', '.join(path.name for path in paths)}")
-    print("next     make bench CRITERION=taylor,magnitude,snip,random    compare criteria")
-    print("         make list                                           see all of them, and what each computes")
+    _print(tables.text(results))
+    folder = table_folder(root, results)
+    try:
+        names = ", ".join(path.name for path in write(results, folder))
+    except OSError as error:
+        raise UserError(
+            f"the tables cannot be written to {folder}: {error.strerror}; make room and run again"
+        ) from error
+    settings = plan.settings
+    where = f" OUT={root}" if "out" in settings.named else ""
+    where += f" EXPERIMENT={settings.experiment}" if settings.experiment != "digits" else ""
+    _print(f"records  {root / 'cells'}", f"tables   {folder}: {names}")
+    _print(f"next     make bench CRITERION=taylor,magnitude,snip,random{where}", "         make list")
+
+
+def _print(*lines: str) -> None:
+    """Print lines, unless whoever read them has left (head, less): the run's status does not depend on it."""
+    try:
+        print(*lines, sep="\n", flush=True)
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
 
 
 def _failed(record: dict[str, Any]) -> str | None:

@@ -1,6 +1,5 @@
 """`verify`: everything that is stored still holds what was committed."""
 
-import os
 from pathlib import Path
 
 from bench import store
@@ -8,24 +7,33 @@ from bench.errors import UserError
 
 
 def main(arguments: list[str]) -> int:
-    """Recompute all hashes below a folder of results; name what does not hold and return 1."""
+    """Recompute all hashes of a folder of results; name what does not hold and return 1."""
     if len(arguments) > 1:
         raise UserError("verify takes one folder, e.g. verify results/runs")
     root = Path(arguments[0].removeprefix("out=") if arguments else "results/runs")
     if not root.is_dir():
         raise UserError(f"no results in {root}: the folder does not exist")
-    records = artefacts = 0
+    if (root / store.RECORDS).is_file():
+        store.check_published(root)
+        print(f"{root / store.RECORDS} holds")
+        return 0
+    folders = sorted(path.parent for kind in ("cells", "stages") for path in root.glob(f"{kind}/*/{store.RECORD}"))
+    if not folders:
+        raise UserError(f"no results in {root}: it holds no record")
+    problems = [line for folder in folders for line in _problems(folder)]
+    print(*problems, f"{len(folders)} records looked at, {len(problems)} problems", sep="\n")
+    return 1 if problems else 0
+
+
+def _problems(folder: Path) -> list[str]:
+    try:
+        record = store.read_record(folder)
+    except store.CorruptError as error:
+        return [str(error)]
     problems = []
-    for folder in sorted(
-        path.parent for path in [*root.glob("cells/*/record.json"), *root.glob("stages/*/record.json")]
-    ):
+    for name in record["artefacts"] if record else ():
         try:
-            record = store.read_record(folder)
-            for name in record["artefacts"] if record else ():
-                store.read_artefact(folder, name)
-                artefacts += 1
-            records += 1
+            store.read_artefact(folder, name)
         except store.CorruptError as error:
             problems.append(str(error))
-    print(*problems, f"{records} records and {artefacts} artefacts hold, {len(problems)} do not", sep=os.linesep)
-    return 1 if problems else 0
+    return problems

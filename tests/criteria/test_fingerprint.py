@@ -119,7 +119,7 @@ def test_a_renamed_file_is_another_criterion(folder):
 def test_editing_one_built_in_file_changes_only_its_users(tmp_path, edited, changing):
     copy = tmp_path / "criteria"
     shutil.copytree(FOLDER, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    names = [path.stem for path in copy.glob("[!_]*.py")]
+    names = ["random", "magnitude", "gradient", "taylor", "snip", "grasp"]
     before = {name: fingerprint(copy / f"{name}.py") for name in names}
     assert before == {name: criteria.describe(name).fingerprint for name in names}
     with (copy / edited).open("a") as file:

@@ -220,18 +220,20 @@ def test_a_branch_that_is_all_zero_costs_its_own_weights_alone() -> None:
     assert effective_sparsity(model, masks, torch.ones(1, 3, 8, 8)) == (pytest.approx(lost / total), False, None)
 
 
-@pytest.mark.parametrize("sparsity", [0.0, 0.9])
-def test_plain_deep_networks_do_not_underflow(sparsity: float) -> None:
-    """100 layers of width 30: 10^147 paths. Dense layers in between keep everything connected."""
-    model = mlp([30] * 101)
+@pytest.mark.parametrize("sparsity", [0.0, 0.8, 0.9])
+def test_plain_deep_networks_neither_overflow_nor_underflow(sparsity: float) -> None:
+    """200 layers of width 50: dense, more than 10^330 paths lead to each output but the first, and none to that."""
+    model = mlp([50] * 201)
     masks = masks_of(model, 1 - sparsity)
-    reach, needed, layers = [torch.ones(30)], [torch.ones(30)], list(masks.values())
+    for mask in masks.values():
+        mask[0] = False
+    after, before, layers = [torch.ones(50)], [torch.ones(50)], list(masks.values())
     for mask in layers:
-        reach.append(((mask.float() @ reach[-1]) > 0).float())
+        after.append(((mask.float() @ after[-1]) > 0).float())
     for mask in reversed(layers):
-        needed.append(((mask.float().T @ needed[-1]) > 0).float())
-    used = sum(int((mask & needed[99 - i].bool()[:, None] & reach[i].bool()).sum()) for i, mask in enumerate(layers))
-    assert effective_sparsity(model, masks, torch.ones(1, 30))[:2] == (1 - used / (100 * 900), False)
+        before.append(((mask.float().T @ before[-1]) > 0).float())
+    used = sum(int((mask & before[199 - i].bool()[:, None] & after[i].bool()).sum()) for i, mask in enumerate(layers))
+    assert effective_sparsity(model, masks, torch.ones(1, 50))[:2] == (1 - used / (200 * 2500), False)
 
 
 @pytest.mark.parametrize("factory", [digits_net.digits_net, vgg.vgg])
@@ -292,6 +294,7 @@ ACTIVATIONS = [
     *(nn.ReLU, nn.ReLU6, nn.GELU, nn.SiLU, nn.Mish, nn.ELU, nn.SELU, nn.CELU, nn.LeakyReLU, nn.Hardswish, nn.PReLU),
     *(nn.Hardsigmoid, nn.Hardtanh, nn.Softplus, nn.Sigmoid, nn.Tanh, nn.LogSigmoid, nn.Softsign, nn.Tanhshrink),
     *(nn.Hardshrink, nn.Softshrink, nn.RReLU, nn.Identity, nn.Dropout, nn.AlphaDropout),
+    *(nn.Dropout1d, nn.Dropout2d, nn.FeatureAlphaDropout),
     *(lambda: nn.Threshold(0.1, 7.0), lambda: nn.ReLU(inplace=True), lambda: nn.Softmax(1), lambda: nn.Softmin(1)),
     *(lambda: nn.LogSoftmax(1), lambda: nn.LayerNorm(4), lambda: nn.RMSNorm(4), lambda: nn.GroupNorm(2, 4)),
     *(lambda: nn.BatchNorm1d(4), lambda: nn.BatchNorm1d(4, track_running_stats=False)),
@@ -320,6 +323,7 @@ def test_activations_and_norms_let_every_path_pass_and_make_none(activation: Cal
     masks["0.weight"][1, 1:] = False
     got = effective_sparsity(model, masks, torch.ones(1, 4))
     assert got == (1 - (1 + 8 + 2 * 3) / 24, False, None)
+    assert effective_sparsity(model, ones(model), torch.ones(1, 4)) == (0.0, False, None)
 
 
 POOLS: dict[str, tuple[Callable[[Tensor], Tensor], int]] = {

@@ -1,0 +1,151 @@
+"""One row of a paper's table: everything that decides its numbers, and the identity computed from it. No torch."""
+
+from functools import cached_property
+from typing import Any
+
+from bench.schema import Dataset, Finetune, Frozen, Iterative, Model, Prunable, Recipe, Schedule, Scope, Scoring
+from bench.store import digest
+
+CONTROLS = ("dense", "dense_longer")
+"""Reserved names: the dense net, and the dense net trained for the fine-tuning epochs more."""
+
+
+class Environment(Frozen):
+    """What else moves the last bits of a result."""
+
+    device: str
+    precision: str
+    threads: int
+    torch: str
+    numerics: int
+
+
+class Cell(Frozen):
+    """One row of a paper's table; everything that a worker needs to make it."""
+
+    dataset: Dataset
+    dataset_hash: str
+    model: Model
+    model_hash: str
+    recipe: Recipe
+    seed: int
+    criterion: str
+    """Name, or one of CONTROLS."""
+    criterion_file: str
+    """Name or path by which it is loaded; no part of the identity."""
+    criterion_options: dict[str, Any]
+    fingerprint: str
+    granularity: str | None
+    scope: Scope | None
+    schedule: Schedule | None
+    when: str
+    rewind_to: float | None = None
+    """Share of the training that a rewound network keeps; null where nothing is rewound."""
+    finetune: Finetune | None
+    finetune_epochs: int | None
+    ablation: str | None
+    target_kind: str | None
+    sparsity: float | None
+    """Target; null where the schedule's `stop` decides."""
+    prunable: Prunable
+    scoring: Scoring
+    score_mode: str | None
+    environment: Environment
+
+    @cached_property
+    def _data(self) -> dict[str, Any]:
+        return {"dataset": self.dataset.model_dump(exclude={"title", "root", "url"}), "hash": self.dataset_hash}
+
+    @cached_property
+    def _net(self) -> dict[str, Any]:
+        unnamed = {"factory"} if self.model_hash else set()
+        return {"model": self.model.model_dump(exclude=unnamed), "hash": self.model_hash, "seed": self.seed}
+
+    @cached_property
+    def _training(self) -> dict[str, Any]:
+        return self.recipe.model_dump(exclude={"source", "finetune_epochs"})
+
+    @cached_property
+    def _environment(self) -> dict[str, Any]:
+        return self.environment.model_dump()
+
+    @cached_property
+    def id(self) -> str:
+        """Hash of all that decides the result; paths, logger, launcher and progress are no part of it."""
+        own = self.model_dump(
+            exclude={"dataset", "model", "recipe", "criterion_file", "environment", "dataset_hash", "model_hash"}
+        )
+        return digest([own, self._data, self._net, self._training, self._environment])
+
+    @cached_property
+    def dense_key(self) -> str:
+        """Key of the dense checkpoint, shared by all criteria."""
+        return digest([self._data, self._net, self._training, self._environment])
+
+    @cached_property
+    def scores_key(self) -> str:
+        """Key of the scores of the untouched checkpoint, shared by all sparsities, scopes and fine-tunings."""
+        checkpoint = self.dense_key if self.when != "init" else [self._data, self._net, self._environment]
+        criterion = [self.criterion, self.criterion_options, self.fingerprint, self.granularity]
+        return digest([checkpoint, criterion, self.scoring.model_dump(), self.score_mode, self.recipe.loss])
+
+    @property
+    def epochs_total(self) -> float:
+        """Epochs of training behind the final weights, dense training and each rewound round included."""
+        if self.rewind_to is not None:
+            rounds = self.schedule.steps if isinstance(self.schedule, Iterative) else 1
+            return round(self.recipe.epochs * (1 + rounds * (1 - self.rewind_to)), 2)
+        return self.recipe.epochs + (self.finetune_epochs or 0)
+
+    @property
+    def epochs_to_train(self) -> float:
+        """Epochs that this cell itself trains, once the dense checkpoint is there."""
+        starts_dense = self.when != "init" and self.criterion != "dense"
+        return self.epochs_total - self.recipe.epochs if starts_dense else self.epochs_total
+
+    def config(self) -> dict[str, Any]:
+        """Return the resolved configuration that a record keeps."""
+        return self.model_dump(mode="json", exclude={"criterion_file"})
+
+    def columns(self) -> dict[str, Any]:
+        """Return the configuration columns of this cell's record."""
+        excluded = self.prunable.exclude
+        return {
+            "cell": self.id,
+            "dataset": self.dataset.name,
+            "model": self.model.name,
+            "recipe": self.recipe.name,
+            "seed": self.seed,
+            "criterion": self.criterion,
+            "criterion_options": spelled(self.criterion_options),
+            "criterion_fingerprint": self.fingerprint,
+            "granularity": self.granularity,
+            "scope": spelled(self.scope),
+            "schedule": spelled(self.schedule),
+            "when": self.when if self.rewind_to is None else f"{{name: rewind, to: {self.rewind_to}}}",
+            "finetune": spelled(self.finetune),
+            "finetune_epochs": self.finetune_epochs,
+            "ablation": self.ablation,
+            "prunable": f"all but {', '.join(excluded)}" if excluded else "all",
+            "target_kind": self.target_kind,
+            "sparsity_target": self.sparsity,
+            "epochs_total": self.epochs_total,
+            "score_mode": self.score_mode,
+            "device": self.environment.device,
+            "precision": self.environment.precision,
+            "threads": self.environment.threads,
+            "torch": self.environment.torch,
+            "numerics": self.environment.numerics,
+            "recipe_hash": digest(self._training),
+            "dataset_hash": self.dataset_hash,
+        }
+
+
+def spelled(value: Any) -> str | None:
+    """Return an axis value as the command line spells it: `iterative`'s full form, or a bare name without options."""
+    if value is None:
+        return None
+    items = value if isinstance(value, dict) else value.model_dump(exclude_none=True)
+    if list(items) == ["name"]:
+        return str(items["name"])
+    return "{" + ", ".join(f"{key}: {item}" for key, item in items.items()) + "}" if items else ""

@@ -1,0 +1,75 @@
+"""Which combinations of a criterion and the axes are not defined, each with one line that says why. No torch."""
+
+from bench.cell import Cell
+from bench.schema import Gradual, OneShot, Regrow, Rewound
+from criteria import Description
+
+
+def refusal(cell: Cell, description: Description) -> str | None:
+    """Return why a cell is not defined, None where it is."""
+    rules = (_scoring, _schedule, _finetune, _ablation, _equal_masks)
+    lines = (rule(cell, description) for rule in rules)
+    return next((f"{cell.criterion}: {line}" for line in lines if line), None)
+
+
+def _scoring(cell: Cell, description: Description) -> str | None:
+    unit = description.facts["UNIT"]
+    if cell.score_mode == "train" and unit != "mean":
+        return f"score_mode=train is not defined where the unit is the {unit}; use eval"
+    if description.observes and cell.when == "init" and cell.schedule == OneShot(name="one_shot"):
+        return "it gathers during training, and before any there is nothing: use schedule=gradual, or when=trained"
+    return None
+
+
+def _schedule(cell: Cell, _: Description) -> str | None:
+    schedule, scope = cell.schedule, cell.scope
+    assert schedule is not None
+    assert scope is not None
+    if cell.when == "rewind" and isinstance(schedule, Gradual | Regrow):
+        return f"when=rewind prunes after training, schedule={schedule.name} during it; use one_shot or iterative"
+    if scope.name == "threshold" and schedule.name != "one_shot":
+        return f"scope=threshold has one value and no path of sparsities for schedule={schedule.name}; use one_shot"
+    if getattr(schedule, "stop", None) is None:
+        return None
+    if cell.when != "trained":
+        return f"schedule stop at when={cell.when}: it watches the fine-tuning between the steps; use when=trained"
+    if not cell.dataset.validation:
+        return "schedule stop needs a validation split: set dataset.validation above 0"
+    return None
+
+
+def _finetune(cell: Cell, _: Description) -> str | None:
+    if cell.finetune and cell.finetune.name == "rewound" and (cell.finetune_epochs or 0) > cell.recipe.epochs:
+        return (
+            f"finetune=rewound takes the last epochs of the recipe: finetune_epochs={cell.finetune_epochs} is more "
+            f"than recipe.epochs={cell.recipe.epochs}"
+        )
+    return None
+
+
+def _ablation(cell: Cell, _: Description) -> str | None:
+    """The final mask is changed before retraining, so there has to be a final mask, and a whole retraining."""
+    if cell.ablation == "none":
+        return None
+    assert cell.schedule is not None
+    whole = cell.finetune == Rewound(name="rewound") and cell.finetune_epochs == cell.recipe.epochs
+    if isinstance(cell.schedule, Gradual | Regrow):
+        return f"ablation={cell.ablation} needs a mask that is final before retraining; use one_shot or iterative"
+    if cell.when == "trained" and not (whole and cell.schedule.name == "one_shot"):
+        return (
+            f"ablation={cell.ablation} at when=trained needs the whole recipe after pruning: schedule=one_shot "
+            f"finetune=rewound finetune_epochs={cell.recipe.epochs}"
+        )
+    if cell.when == "rewind" and cell.ablation == "reinit":
+        return "ablation=reinit at when=rewind would draw anew what is rewound; use when=init or when=trained"
+    return None
+
+
+def _equal_masks(cell: Cell, _: Description) -> str | None:
+    """Name the pair whose masks are provably the same."""
+    scope = cell.scope.name if cell.scope else ""
+    if cell.criterion == "lamp" and scope in ("layer", "erk", "row", "lamp"):
+        return f"within a layer lamp ranks as magnitude does: at scope={scope} its masks are those of magnitude"
+    if cell.criterion == "magnitude" and scope == "lamp":
+        return "at scope=lamp its masks are those of criterion lamp at scope=global"
+    return None
