@@ -27,6 +27,7 @@ class Cell(Frozen):
     dataset_hash: str
     model: Model
     model_hash: str
+    weights_hash: str = ""
     recipe: Recipe
     seed: int
     criterion: str
@@ -58,8 +59,9 @@ class Cell(Frozen):
 
     @cached_property
     def _net(self) -> dict[str, Any]:
-        unnamed = {"factory"} if self.model_hash else set()
-        return {"model": self.model.model_dump(exclude=unnamed), "hash": self.model_hash, "seed": self.seed}
+        paths = {"weights", *(("factory",) if self.model_hash else ())}
+        hashes = [self.model_hash, self.weights_hash]
+        return {"model": self.model.model_dump(exclude=paths), "hashes": hashes, "seed": self.seed}
 
     @cached_property
     def _training(self) -> dict[str, Any]:

@@ -31,7 +31,7 @@ NAMED = ("scope", "schedule", "when", "finetune")
 ASKED = ("criterion", "sparsity", "seed")
 """Axes that have no default but the experiment's own."""
 PLAIN = (*AXES, *"vary out device threads workers launcher logger debug".split())
-PATHS = ("out", "dataset.root")
+PATHS = ("out", "dataset.root", "model.weights")
 
 
 def conf_folder() -> Path:
@@ -48,7 +48,7 @@ def load(arguments: list[str]) -> Settings:
     plain, groups, dotted = _sort(_parse(arguments))
     try:
         combinations = [dict(zip(groups, values, strict=True)) for values in itertools.product(*groups.values())]
-        composed = [_compose(combination, dotted, plain.get("dataset.root")) for combination in combinations]
+        composed = [_compose(combination, dotted, plain) for combination in combinations]
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(_one_line(error)) from error
     if unknown := sorted(composed[0].keys() - {*PLAIN, *CHOICE}):
@@ -137,8 +137,8 @@ def _dotted(key: str, override: Override) -> str:
     return line if override.is_delete() else f"++{line.lstrip('+')}"
 
 
-def _compose(choices: dict[str, Any], dotted: list[str], root: str | None) -> dict[str, Any]:
-    """Return one composed configuration as plain Python values; `root` is dataset.root as given, letter by letter."""
+def _compose(choices: dict[str, Any], dotted: list[str], plain: dict[str, Any]) -> dict[str, Any]:
+    """Return one composed configuration as plain Python values; paths come from `plain`, letter by letter."""
     model_file = choices.get("model") if _is_path(str(choices.get("model"))) else None
     names = {group: choice for group, choice in choices.items() if not (group == "model" and model_file)}
     for group, choice in names.items():
@@ -147,17 +147,19 @@ def _compose(choices: dict[str, Any], dotted: list[str], root: str | None) -> di
             raise UserError(f"unknown {group} {choice!r}; {near_misses(str(choice), known)}")
     with initialize_config_dir(str(conf_folder()), version_base=None):
         config = compose("config", [*(f"{group}={choice}" for group, choice in names.items()), *dotted])
-    if root is not None:
-        OmegaConf.update(config, "dataset.root", None)
+    paths = {path: plain[path] for path in PATHS[1:] if plain.get(path) is not None}
+    for path in paths:  # never read by OmegaConf, which would take ${ for its own
+        OmegaConf.update(config, path, None, force_add=True)
     values: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
     missing = sorted(OmegaConf.missing_keys(config))
     if missing:
         raise UserError(f"{missing[0]} is needed: give {missing[0]}=VALUE")
-    if root is not None:
-        values["dataset"]["root"] = root
     if model_file:
         path, _, factory = model_file.rpartition(":")
-        values["model"] = {"name": f"{Path(path).stem}.{factory}", "factory": model_file, "options": {}}
+        values["model"] = {"name": f"{Path(path).stem}.{factory}", "factory": model_file}
+    for path, value in paths.items():
+        group, field = path.split(".")
+        values[group][field] = value
     return values
 
 

@@ -152,6 +152,16 @@ def model_file(model: Model) -> Path | None:
     return path
 
 
+def weights_hash(model: Model) -> str:
+    """Return the sha256 of the model's weights file, "" where it has none; UserError where it is not there."""
+    if not model.weights:
+        return ""
+    path = Path(model.weights).expanduser()
+    if not path.is_file():
+        raise UserError(f"model.weights={model.weights} not found: give a file of a state dict (.safetensors or .pt)")
+    return _sha256(path)
+
+
 def fingerprint(model: Model) -> str:
     """Return a hash of a model file and the modules it imports from its own folder; "" for a `module:factory`."""
     path = model_file(model)

@@ -171,6 +171,7 @@ def _shared(choice: Choice, out: str) -> dict[str, Any]:
         "dataset_hash": identity.content_hash(choice.dataset, Path(out) / "cache" / "hashes.json"),
         "model": choice.model,
         "model_hash": identity.fingerprint(choice.model),
+        "weights_hash": identity.weights_hash(choice.model),
         "recipe": choice.recipe,
         "prunable": choice.prunable,
         "scoring": choice.scoring,

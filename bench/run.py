@@ -79,7 +79,8 @@ def initial(cell: Cell, samples: Data, device: torch.device, *use: str) -> nn.Mo
     """Return the network as its seed initialises it, the same for every criterion; with a `use`, another draw."""
     outputs = 1 if cell.recipe.loss == "bce" else samples.num_classes
     seed = derived_seed(cell.seed, *use) if use else cell.seed
-    model = models.build(cell.model, samples.input_shape, outputs, seed).to(device)
+    network = cell.model.model_copy(update={"weights": None}) if use else cell.model
+    model = models.build(network, samples.input_shape, outputs, seed).to(device)
     # Convolutions run faster in this layout on CPUs, and tensor cores want it.
     return model.to(memory_format=torch.channels_last)
 

@@ -94,5 +94,5 @@ def finetuning_rates(finetune: Finetune, epochs: int, recipe: Recipe, steps_per_
     if finetune.name == "cosine":
         peak = finetune.peak or recipe.lr
         return [peak * (1 + math.cos(math.pi * step / steps)) / 2 for step in range(steps)]
-    last = training_rates(recipe, 1)[-1] if recipe.lr_schedule == "step" else recipe.lr / 100
-    return [last] * steps
+    passed = [milestone for milestone in recipe.milestones if milestone < recipe.epochs or not recipe.epochs]
+    return [recipe.lr * recipe.gamma ** len(passed) if recipe.lr_schedule == "step" else recipe.lr / 100] * steps

@@ -40,6 +40,8 @@ class Model(Frozen):
     name: str
     factory: str
     options: dict[str, Any] = {}
+    weights: str | None = None
+    """File of a state dict to begin with, in place of the seed's initialisation."""
 
 
 class Recipe(Frozen):
@@ -48,7 +50,8 @@ class Recipe(Frozen):
     name: str
     source: str
     """Where the numbers come from."""
-    epochs: int = Field(ge=1)
+    epochs: int = Field(ge=0)
+    """0: the network (with `model.weights`) is taken as it is."""
     batch_size: int | None = Field(ge=1)
     """Samples a step; null = the whole training set (full-batch gradient descent)."""
     optimizer: Literal["sgd", "adam", "adamw"]

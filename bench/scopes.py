@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from criteria.lamp import shares
+
 PER_LAYER = ("layer", "erk", "lamp")
 
 
@@ -46,18 +48,11 @@ def _erk(weights: list[Tensor], removed: int) -> list[float]:
 
 def _lamp(weights: list[Tensor], removed: int) -> list[float]:
     """Return how many entries of each layer are among the `removed` lowest global LAMP scores."""
-    scores = torch.cat([lamp_scores(weight) for weight in weights])
-    lowest = torch.argsort(scores, stable=True)[:removed]
+    scores = torch.cat([shares(weight.detach()).flatten() for weight in weights])
+    # From the back, so that of equal scores the later are removed, as everywhere.
+    lowest = len(scores) - 1 - torch.argsort(scores.flip(0), stable=True)[:removed]
     layer = torch.repeat_interleave(torch.arange(len(weights)), torch.tensor([w.numel() for w in weights]))
     return [float(count) for count in torch.bincount(layer[lowest.cpu()], minlength=len(weights))]
-
-
-def lamp_scores(weight: Tensor) -> Tensor:
-    """Return w^2 over the sum of all w'^2 >= w^2 of the layer, flat, in float64."""
-    squares, order = weight.detach().flatten().double().square().sort(descending=True)
-    scores = torch.empty_like(squares)
-    scores[order] = squares / squares.cumsum(0).clamp_min(torch.finfo(torch.float64).tiny)
-    return scores
 
 
 def apportion(shares: Sequence[float], total: int, low: Sequence[int], high: Sequence[int]) -> list[int]:

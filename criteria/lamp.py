@@ -15,10 +15,10 @@ SOURCE = "Lee et al. 2021, Layer-adaptive sparsity for the magnitude-based pruni
 
 def score(model: nn.Module, batches: Batches, loss_fn: Loss) -> dict[str, Tensor]:
     """Return the share of each weight in the layer's weights that are at least as large, in float64; reads no data."""
-    return {name: _shares(w.detach()).to(w.device) for name, w in prunable(model).items()}
+    return {name: shares(w.detach()).to(w.device) for name, w in prunable(model).items()}
 
 
-def _shares(weight: Tensor) -> Tensor:
+def shares(weight: Tensor) -> Tensor:
     """Sum up from the largest, in float64 and on the CPU, where the order of a cumulative sum is fixed."""
     magnitudes = weight.cpu().double().abs()
     distinct, place, count = torch.unique(magnitudes, return_inverse=True, return_counts=True)  # ascending

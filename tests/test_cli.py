@@ -27,6 +27,8 @@ ROOT = Path(__file__).parents[1]
         (["run", "device=cuda"], ["device=cuda", "no CUDA device"]),
         (["run", "criterion=missing/file.py"], ["missing/file.py", "not found"]),
         (["run", "model=missing/net.py:make", "seed=0"], ["missing/net.py", "not"]),
+        (["run", "model.weights=/no/where.pt", "seed=0"], ["model.weights=/no/where.pt not found"]),
+        (["run", "model.weights=/proc/cpuinfo", "seed=0"], ["model.weights=/proc/cpuinfo cannot be read"]),
         (["run", "prunable.exclude=['*']", "seed=0"], ["prunable.exclude", "nothing to prune"]),
         (["run", "scoring.samples=64", "seed=0"], ["taylor needs at least 8 batches"]),
         (["run", "recipe.loss=bce", "seed=0"], ["two classes"]),

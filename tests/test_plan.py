@@ -148,6 +148,15 @@ def test_an_edited_plugin_gets_its_own_cells_anew_and_only_them(tmp_path: Path) 
     assert {c.criterion for c in before.cells if c.id not in {d.id for d in after.cells}} == {"mine"}
 
 
+def test_weights_of_the_users_are_part_of_the_identity_by_content(tmp_path: Path, cell: Cell) -> None:
+    for name, content in (("a.pt", b"1"), ("b.pt", b"1"), ("c.pt", b"2")):
+        (tmp_path / name).write_bytes(content)
+    words = ("sparsity=0.9", "seed=0")
+    a, b, c = (only(plan(tmp_path, *words, f"model.weights={tmp_path}/{n}.pt"), "taylor")[0] for n in "abc")
+    assert a.id == b.id
+    assert len({a.id, c.id, cell.id}) == 3
+
+
 def test_keys_hold_what_a_stage_reads_and_nothing_else(tmp_path: Path) -> None:
     def keys(*arguments: str) -> tuple[str, str]:
         got = only(plan(tmp_path, "seed=0", "sparsity=0.9", *arguments), "snip")[0]

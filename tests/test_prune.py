@@ -221,6 +221,14 @@ def test_scores_of_the_checkpoint_are_computed_once(tmp_path: Path, monkeypatch:
     assert len(calls) == 7  # the first step shares, the later ones depend on their path
 
 
+def test_an_edited_formula_is_scored_anew(tmp_path: Path) -> None:
+    masks = []
+    for sign in ("", "-"):
+        named = plugin(tmp_path, f"return {{k: {sign}p.detach().abs() for k, p in prunable(model).items()}}")
+        masks.append(pruned(cell(**named), tmp_path).masks)
+    assert all(torch.equal(masks[0][name], ~masks[1][name]) for name in SIZES)
+
+
 def test_scores_that_went_bad_are_made_again_with_a_note(tmp_path: Path) -> None:
     one, told = cell(criterion="snip"), []
     first = pruned(one, tmp_path)

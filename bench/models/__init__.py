@@ -13,22 +13,28 @@ from torch import nn
 
 from bench import identity
 from bench.errors import UserError, near_misses
+from bench.models.weights import load_weights_
 from bench.schema import Model
 from bench.seeds import global_stream
 from criteria._import import importable, line_of
 
 
 def build(model: Model, input_shape: tuple[int, ...], num_classes: int, seed: int) -> nn.Module:
-    """Return a new network on the CPU with the weights that `seed` initialises; no global generator is moved.
+    """Return a new network on the CPU with the weights of its file, or those that `seed` initialises.
 
-    Raises UserError in one line for a factory that cannot be found, does not take the options, or fails.
+    No global generator is moved. Raises UserError in one line for a factory that cannot be found, does not take the
+    options, or fails, and for a weights file that cannot be read or does not fit.
     """
     path = identity.model_file(model)
     if path is None:
-        return _make(_resolved(model), model, input_shape, num_classes, seed)
-    # The file's folder stays importable while the factory runs: it may import its helpers late.
-    with importable(path.parent):
-        return _make(_from_file(path, model), model, input_shape, num_classes, seed)
+        network = _make(_resolved(model), model, input_shape, num_classes, seed)
+    else:
+        # The file's folder stays importable while the factory runs: it may import its helpers late.
+        with importable(path.parent):
+            network = _make(_from_file(path, model), model, input_shape, num_classes, seed)
+    if model.weights:
+        load_weights_(network, model.weights)
+    return network
 
 
 def _resolved(model: Model) -> Callable[..., Any]:

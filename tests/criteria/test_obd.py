@@ -46,7 +46,6 @@ def correlation(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
 def test_a_thousand_probes_come_close_to_the_exact_diagonal(case):
     expected = exact(case)
     assert correlation(obd(case, probes=1000), expected) > 0.95
-    assert correlation(obd(case, probes=1000, seed=1), expected) > 0.95
 
 
 def test_more_probes_come_closer(build_case):
