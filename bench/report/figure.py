@@ -82,8 +82,8 @@ def figure(results: Results) -> Figure:
     one_data = results.frame["dataset"].nunique() == 1
     axes = drawn.subplots(rows, columns, squeeze=False, sharey=one_data)
     for number, (panel, place) in enumerate(zip(shown, axes.flat, strict=False)):
-        means = pd.concat([p.table["top1"] for p in (shown if one_data else [panel])]).dropna()
-        _prepare(place, panel, means, drawn.get_figwidth() / columns)
+        table = pd.concat([p.table for p in (shown if one_data else [panel])])
+        _prepare(place, panel, table[table["top1"].notna()], drawn.get_figwidth() / columns)
         _plot(place, panel, looks)
         if number + columns >= len(shown):
             place.set_xlabel("sparsity (%)")
@@ -96,8 +96,9 @@ def figure(results: Results) -> Figure:
     return drawn
 
 
-def _prepare(axes: Axes, panel: Panel, means: "pd.Series[float]", width: float) -> None:
-    """Set title, scales and ticks of axes of about `width` inches."""
+def _prepare(axes: Axes, panel: Panel, table: pd.DataFrame, width: float) -> None:
+    """Set title, scales and ticks of axes of about `width` inches, for the accuracies of a table."""
+    means = table["top1"]
     axes.set_title("\n".join(textwrap.wrap(panel.title, int(15 * width))))
     axes.set_xscale("function", functions=(_nines, _percent))
     targets = 100 * panel.table.loc[~panel.table["control"], "sparsity_target"].dropna()
@@ -108,7 +109,9 @@ def _prepare(axes: Axes, panel: Panel, means: "pd.Series[float]", width: float) 
         axes.set_ylim(0, 100)
     # Where nets collapse, a linear axis would hide what tells the good ones apart.
     if means.max() - means.min() > 20 and means.max() < 100:
-        bottom, top = max(0.0, means.min() - 5), 100 - 0.8 * (100 - means.max())
+        # Room for the bands, but a band that reaches 100 % may not take the whole axis.
+        room = 100 - (means + table["top1_std"].fillna(0)).max()
+        bottom, top = max(0.0, means.min() - 5), 100 - max(0.9 * room, 0.2 * (100 - means.max()))
         axes.set_yscale("function", functions=(_nines, _percent))
         axes.set_ylim(bottom, top)
         _tick(axes.yaxis, [value for value in ACCURACIES if bottom <= value <= top], 0.09)
