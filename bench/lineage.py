@@ -57,18 +57,29 @@ def copied(model: nn.Module) -> dict[str, Tensor]:
 class Progress:
     """Runs a trainer, tells of each epoch, saves now and then, and starts where a killed process was."""
 
-    def __init__(self, lineage: Lineage, trainer: Trainer, bench: Workbench, folder: str, saves: bool = True) -> None:
+    def __init__(
+        self,
+        lineage: Lineage,
+        trainer: Trainer,
+        bench: Workbench,
+        folder: str,
+        saves: bool = True,
+        gathered: dict[str, Any] | None = None,
+    ) -> None:
+        """Go on from what a killed process saved; `gathered` is what a criterion holds, saved along and filled in."""
         self.lineage = lineage
         self.trainer = trainer
         self.bench = bench
         self.path = bench.root / folder / f"{trainer.stream}.resume"
         self.saves = saves
+        self.gathered = {} if gathered is None else gathered
         self.saved_at = time.monotonic()
         state = artefacts.load_state(self.path, bench.device) if self.path.is_file() else None
         if state is not None:
             trainer.resume(state["trainer"])
             lineage.masks, lineage.pruned = state["masks"], state["pruned"]
             lineage.curves, lineage.columns = state["curves"], state["columns"]
+            self.gathered.update(state["gathered"])
 
     def run(self, until: int) -> None:
         """Train up to step `until` with the lineage's masks; nothing is trained where that lies behind."""
@@ -82,5 +93,5 @@ class Progress:
         self.bench.tell("epoch", row)
         if self.saves and time.monotonic() - self.saved_at > SAVE_EVERY_S:
             lineage = {name: getattr(self.lineage, name) for name in ("masks", "pruned", "curves", "columns")}
-            artefacts.save_state(self.path, {"trainer": self.trainer.state()} | lineage)
+            artefacts.save_state(self.path, {"trainer": self.trainer.state(), "gathered": self.gathered} | lineage)
             self.saved_at = time.monotonic()

@@ -27,6 +27,7 @@ from bench.score import scoring_set
 from bench.seeds import derived_seed, generator
 from bench.stage import Made, Workbench
 from bench.train import NonFiniteError, Trainer, steps_per_epoch, validate
+from criteria import NonFiniteScoresError
 
 
 def run_cell(cell: Cell, bench: Workbench) -> dict[str, Any]:
@@ -46,7 +47,7 @@ def run_cell(cell: Cell, bench: Workbench) -> dict[str, Any]:
         files = stored(cell, lineage)
         layers = [{"name": name, "kept": kept, "total": total} for name, kept, total in layer_counts(lineage.masks)]
         outcome = {"status": "ok"} | measure(cell, lineage, samples, files[WEIGHTS], bench)
-    except NonFiniteError as error:
+    except (NonFiniteError, NonFiniteScoresError) as error:
         outcome = {"status": "failed", "reason": str(error)}
     columns = cell.columns() | lineage.columns | machine.describe(bench.device) | outcome
     columns |= {"started": started, "peak_memory_mb": peak.mb()}
@@ -121,9 +122,9 @@ def prune_while_training(cell: Cell, lineage: Lineage, trainer: Trainer, bench: 
     stop = getattr(cell.schedule, "stop", None)
     floor = -math.inf if stop is None else validate(lineage.model, trainer.data, cell.recipe)["top1"] - stop
     pruner = Pruner(cell, trainer.data, bench)
-    observes = pruner.criterion.description.observes
-    trainer.observe = pruner.criterion.observe if observes else None
-    progress = Progress(lineage, trainer, bench, f"cells/{cell.id}", saves=stop is None and not observes)
+    trainer.observe = pruner.criterion.observe if pruner.criterion.observer else None
+    gathered = vars(pruner.criterion.observer) if pruner.criterion.observer else {}
+    progress = Progress(lineage, trainer, bench, f"cells/{cell.id}", saves=stop is None, gathered=gathered)
     path = pruning_steps(cell.schedule, cell.sparsity, len(trainer.rates), trains_between=cell.when == "trained")
     progress.run(path[0][0])
     unmasked = copied(lineage.model) if cell.ablation == "shuffle" else {}

@@ -91,7 +91,11 @@ class Trainer:
                     self._finish_epoch(on_epoch)
                     started = time.perf_counter()
         self.seconds += time.perf_counter() - started
-        self._check_finite("training", self._loss_sum)
+        self._check_finite("the training loss", self._loss_sum)
+        if self.step == len(self.rates):
+            # The last step can break weights that no loss has seen yet.
+            total = sum(parameter.detach().double().sum() for parameter in self.model.parameters())
+            self._check_finite("a weight", total)
 
     def _update(self, inputs: Tensor, targets: Tensor) -> Tensor:
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
@@ -104,7 +108,7 @@ class Trainer:
         return loss.detach() * len(targets)
 
     def _finish_epoch(self, on_epoch: Callable[[dict[str, Any]], None]) -> None:
-        self._check_finite("training", self._loss_sum)
+        self._check_finite("the training loss", self._loss_sum)
         row: dict[str, Any] = {
             "stage": self.stream,
             "epoch": self.step // self.steps_per_epoch,
@@ -113,16 +117,16 @@ class Trainer:
         }
         if len(self.data.validation.targets):
             read = validate(self.model, self.data, self.recipe)
-            self._check_finite("validation", read["loss"])
+            self._check_finite("the validation loss", read["loss"])
             row |= {"val/loss": read["loss"], "val/top1": read["top1"]}
         self._loss_sum.zero_()
         self._seen = 0
         on_epoch(row)
 
-    def _check_finite(self, split: str, loss: Tensor | float) -> None:
-        if not math.isfinite(loss):
+    def _check_finite(self, what: str, value: Tensor | float) -> None:
+        if not math.isfinite(value):
             epoch = (self.step - 1) // self.steps_per_epoch + 1
-            raise NonFiniteError(f"the {split} loss is not finite in {self.stream} epoch {epoch}; lower recipe.lr")
+            raise NonFiniteError(f"{what} is not finite in {self.stream} epoch {epoch}; lower recipe.lr")
 
     def _stream_of_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield batches for ever, from the step's epoch on; each epoch has streams of its own, so resuming is exact."""

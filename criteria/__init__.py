@@ -5,12 +5,27 @@ Importing this package, `available` and `describe` read files and import no torc
 
 from typing import TYPE_CHECKING, Any
 
-from criteria._registry import BrokenCriterionError, CriterionError, Description, available, describe
+from criteria._registry import (
+    BrokenCriterionError,
+    CriterionError,
+    Description,
+    NonFiniteScoresError,
+    available,
+    describe,
+)
 
 if TYPE_CHECKING:
     from criteria._guard import Criterion
 
-__all__ = ["BrokenCriterionError", "CriterionError", "Description", "available", "describe", "load"]
+__all__ = [
+    "BrokenCriterionError",
+    "CriterionError",
+    "Description",
+    "NonFiniteScoresError",
+    "available",
+    "describe",
+    "load",
+]
 
 
 def load(name: str, **options: Any) -> "Criterion":

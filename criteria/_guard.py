@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from criteria._import import import_criterion
-from criteria._registry import CriterionError, Description
+from criteria._registry import CriterionError, Description, NonFiniteScoresError
 from criteria.tools.parameters import prunable
 from criteria.tools.types import Batches, Loss
 
@@ -76,7 +76,7 @@ def checked(scores: Scores, model: nn.Module, name: str) -> Scores:
                 f"criterion {name}: the score of {key} is {shape}, it must be {tuple(weights[key].shape)}"
             )
         if not torch.isfinite(score).all():
-            raise CriterionError(f"criterion {name}: the score of {key} is not finite (NaN or infinity)")
+            raise NonFiniteScoresError(f"criterion {name}: the score of {key} is not finite (NaN or infinity)")
     return {key: scores[key].detach().to(_wide(scores[key].dtype), copy=True) for key in weights if key in scores}
 
 

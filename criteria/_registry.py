@@ -30,6 +30,10 @@ class CriterionError(ValueError):
     """A criterion that is unknown, cannot be read, or does not keep its contract; the message is one line."""
 
 
+class NonFiniteScoresError(CriterionError):
+    """A score that is NaN or infinite: another try would give the same."""
+
+
 class BrokenCriterionError(CriterionError):
     """A criterion whose file is there but cannot be read; `description` says as much of it as is known."""
 
