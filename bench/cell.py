@@ -3,7 +3,19 @@
 from functools import cached_property
 from typing import Any
 
-from bench.schema import Dataset, Finetune, Frozen, Iterative, Model, Prunable, Recipe, Schedule, Scope, Scoring
+from bench.schema import (
+    Dataset,
+    Finetune,
+    Frozen,
+    Granularity,
+    Iterative,
+    Model,
+    Prunable,
+    Recipe,
+    Schedule,
+    Scope,
+    Scoring,
+)
 from bench.store import digest
 
 CONTROLS = ("dense", "dense_longer")
@@ -36,7 +48,7 @@ class Cell(Frozen):
     """Name or path by which it is loaded; no part of the identity."""
     criterion_options: dict[str, Any]
     fingerprint: str
-    granularity: str | None
+    granularity: Granularity | None
     scope: Scope | None
     schedule: Schedule | None
     when: str
@@ -88,7 +100,7 @@ class Cell(Frozen):
     def scores_key(self) -> str:
         """Key of the scores of the untouched checkpoint, shared by all sparsities, scopes and fine-tunings."""
         checkpoint = self.dense_key if self.when != "init" else [self._data, self._net, self._environment]
-        criterion = [self.criterion, self.criterion_options, self.fingerprint, self.granularity]
+        criterion = [self.criterion, self.criterion_options, self.fingerprint]
         return digest([checkpoint, criterion, self.scoring.model_dump(), self.score_mode, self.recipe.loss])
 
     @property
@@ -121,7 +133,7 @@ class Cell(Frozen):
             "criterion": self.criterion,
             "criterion_options": spelled(self.criterion_options),
             "criterion_fingerprint": self.fingerprint,
-            "granularity": self.granularity,
+            "granularity": spelled(self.granularity),
             "scope": spelled(self.scope),
             "schedule": spelled(self.schedule),
             "when": self.when if self.rewind_to is None else f"{{name: rewind, to: {self.rewind_to}}}",

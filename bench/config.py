@@ -26,7 +26,7 @@ AXES = (
     "criterion sparsity seed granularity scope schedule when finetune finetune_epochs ablation target_kind budget "
     "score_mode precision"
 ).split()
-NAMED = ("scope", "schedule", "when", "finetune")
+NAMED = ("granularity", "scope", "schedule", "when", "finetune")
 """Axes whose values are a name with options: `iterative` is short for `{name: iterative}`."""
 ASKED = ("criterion", "sparsity", "seed")
 """Axes that have no default but the experiment's own."""

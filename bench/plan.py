@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -16,11 +16,13 @@ from bench.cell import CONTROLS, Cell, Environment
 from bench.errors import UserError, near_misses
 from bench.refusals import refusal
 from bench.schema import (
+    NM,
     Choice,
     Cosine,
     Criterion,
     Finetune,
     Frozen,
+    Granularity,
     Iterative,
     Low,
     OneShot,
@@ -29,6 +31,7 @@ from bench.schema import (
     Scope,
     Scoring,
     Settings,
+    Weight,
     When,
 )
 from bench.store import COLUMNS, digest
@@ -38,7 +41,7 @@ from criteria import BrokenCriterionError, CriterionError, Description
 class Defaults(Frozen):
     """A criterion's own choice on the axes that the run leaves open."""
 
-    granularity: Literal["weight"] = "weight"
+    granularity: Granularity = Weight(name="weight")
     scope: Scope = Scope(name="global")
     schedule: Schedule = OneShot(name="one_shot")
     when: When = When(name="trained")
@@ -114,8 +117,9 @@ def _criterion_cells(
         timed = when or defaults.when
         retrains = timed.name == "trained" or (timed.name == "init" and budget == "equal")
         path = schedule or defaults.schedule
-        region = scope or defaults.scope
-        shares: tuple[float | None, ...] = (None,) if region.name == "threshold" else settings.sparsity
+        grain = granularity or defaults.granularity
+        region = scope if isinstance(grain, NM) else scope or defaults.scope
+        shares = _shares(settings.sparsity, grain, region)
         if isinstance(path, Iterative) and path.stop is not None:
             path, shares = path.model_copy(update={"end": max(settings.sparsity)}), (None,)
         for sparsity, seed in itertools.product(shares, settings.seed):
@@ -126,7 +130,7 @@ def _criterion_cells(
                 criterion_file=criterion.name,
                 criterion_options=given,
                 fingerprint=description.fingerprint,
-                granularity=granularity or defaults.granularity,
+                granularity=grain,
                 scope=region,
                 schedule=path,
                 when=timed.name,
@@ -178,6 +182,13 @@ def _shared(choice: Choice, out: str) -> dict[str, Any]:
     }
 
 
+def _shares(given: tuple[float, ...], grain: Granularity, scope: Scope | None) -> tuple[float | None, ...]:
+    """Return the sparsities to reach: those given, unless N:M or a threshold has its own."""
+    if isinstance(grain, NM):
+        return (1 - grain.n / grain.m,)
+    return (None,) if scope and scope.name == "threshold" else given
+
+
 def _tuning(given: Finetune | None, recipe: Recipe) -> Finetune:
     """Return the fine-tuning with its defaults resolved, so that equal meanings have one identity."""
     tuning = given or Low(name="low")
@@ -201,7 +212,7 @@ def _describe(criterion: Criterion, broken: dict[str, str]) -> tuple[Description
     if description.name in CONTROLS:
         raise UserError(f"criterion {description.name!r}: the name is reserved for a control row; rename the file")
     facts = {fact.lower(): description.facts[fact] for fact in ("GRANULARITY", "SCOPE", "SCHEDULE", "WHEN")}
-    named = {key: {"name": f} if key != "granularity" and isinstance(f, str) else f for key, f in facts.items()}
+    named = {key: {"name": f} if isinstance(f, str) else f for key, f in facts.items()}
     try:
         return description, Defaults.model_validate(named)
     except ValidationError as error:

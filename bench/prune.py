@@ -6,14 +6,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.cell import Cell
+from bench.cell import Cell, spelled
 from bench.data import Data
 from bench.errors import UserError
+from bench.granularity import divides, select_nm, unit_masks, unit_scores, weight_masks
 from bench.lineage import Lineage, copied
 from bench.loss import loss_function
 from bench.masks import Masks, apply_masks_, select, share_within, threshold
 from bench.regrow import random_masks, traded
-from bench.schema import Regrow
+from bench.schema import NM, Regrow
 from bench.score import load, score, scoring_set, taking_part
 from bench.seeds import generator
 from bench.stage import Workbench
@@ -86,9 +87,14 @@ class Pruner:
             # The untouched checkpoint's scores serve all sparsities, scopes and fine-tunings.
             facts, scores = self.bench.stage(f"scores-{self.cell.scores_key}", lambda: self._score(lineage.model))
         lineage.columns["score_s"] = lineage.columns.get("score_s", 0.0) + facts["score_s"]
-        lineage.columns["unscored"] = ", ".join(name for name in weights if name not in scores) or None
+        grain = self.cell.granularity
+        assert grain is not None
+        taken = [name for name, weight in weights.items() if name in scores and divides(grain, weight.shape)]
+        if not taken:
+            raise UserError(f"granularity={spelled(grain)}: no layer of {self.cell.model.name} divides into such units")
+        lineage.columns["left_dense"] = ", ".join(name for name in weights if name not in taken) or None
         sign = -1 if self.cell.ablation == "invert" else 1
-        return {name: sign * scores[name] for name in weights if name in scores}
+        return {name: sign * scores[name] for name in taken}
 
     def _score(self, model: nn.Module) -> tuple[dict[str, Any], dict[str, Tensor]]:
         started = time.perf_counter()
@@ -98,22 +104,37 @@ class Pruner:
     def _selected(
         self, scores: dict[str, Tensor], masks: Masks, target: float | None, weights: dict[str, nn.Parameter]
     ) -> Masks:
-        scope = self.cell.scope
-        assert scope is not None
         # What this step does not score stays as it is, so that a later step never revives what an earlier one removed.
         held = {name: masks.get(name, _kept_whole(weight)) for name, weight in weights.items() if name not in scores}
         try:
-            if scope.value is not None:
-                selected = threshold(scores, scope.value, masks or None)
-            else:
-                assert target is not None
-                if scope.name not in ("layer", "row"):
-                    target = _share_of_scored(target, scores, held, weights)
-                values: dict[str, Tensor] = {name: weights[name].detach() for name in scores}
-                selected = select(scores, target, scope.name, masks or None, min_keep=scope.keeps, weights=values)
+            selected = self._select(scores, masks, target, weights, held)
         except ValueError as error:
             raise UserError(f"{self.cell.criterion}: {error}") from error
         return {name: (selected | held)[name] for name in weights}
+
+    def _select(
+        self,
+        scores: dict[str, Tensor],
+        masks: Masks,
+        target: float | None,
+        weights: dict[str, nn.Parameter],
+        held: Masks,
+    ) -> Masks:
+        """Rank the units of the cell's granularity over its scope."""
+        scope, grain = self.cell.scope, self.cell.granularity
+        assert grain is not None
+        if isinstance(grain, NM):
+            return select_nm(scores, grain)
+        assert scope is not None
+        units, former = unit_scores(scores, grain), unit_masks({n: masks[n] for n in scores if masks}, grain)
+        if scope.value is not None:
+            return weight_masks(threshold(units, scope.value, former or None), grain)
+        assert target is not None
+        if scope.name not in ("layer", "row"):
+            target = _share_of_scored(target, scores, held, weights)
+        values = {name: weights[name].detach() for name in scores} if scope.name == "lamp" else None
+        kept = select(units, target, scope.name, former or None, min_keep=scope.keeps, weights=values)
+        return weight_masks(kept, grain)
 
 
 def _share_of_scored(target: float, scores: dict[str, Tensor], held: Masks, weights: dict[str, nn.Parameter]) -> float:

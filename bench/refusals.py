@@ -1,15 +1,29 @@
 """Which combinations of a criterion and the axes are not defined, each with one line that says why. No torch."""
 
 from bench.cell import Cell
-from bench.schema import Gradual, OneShot, Regrow, Rewound
+from bench.schema import NM, Block, Gradual, OneShot, Regrow, Rewound
 from criteria import Description
 
 
 def refusal(cell: Cell, description: Description) -> str | None:
     """Return why a cell is not defined, None where it is."""
-    rules = (_scoring, _schedule, _finetune, _ablation, _equal_masks)
+    rules = (_granularity, _scoring, _schedule, _finetune, _ablation, _equal_masks)
     lines = (rule(cell, description) for rule in rules)
     return next((f"{cell.criterion}: {line}" for line in lines if line), None)
+
+
+def _granularity(cell: Cell, _: Description) -> str | None:
+    schedule, grain = cell.schedule, cell.granularity
+    assert schedule is not None
+    if isinstance(grain, NM) and cell.scope is not None:
+        return f"granularity=nm fixes its own counts in every group: it has no scope={cell.scope.name}; leave scope out"
+    if isinstance(grain, NM) and schedule.name != "one_shot":
+        return f"granularity=nm reaches its one sparsity in one step: schedule={schedule.name} is not defined"
+    if isinstance(grain, Block) and cell.scope and cell.scope.name in ("erk", "lamp", "row"):
+        return f"granularity=block ranks blocks at scope global, layer or threshold, not {cell.scope.name}"
+    if isinstance(grain, NM | Block) and (isinstance(schedule, Regrow) or cell.ablation == "shuffle"):
+        return f"moving single weights (regrow, shuffle) would break the pattern of granularity={grain.name}"
+    return None
 
 
 def _scoring(cell: Cell, description: Description) -> str | None:
@@ -24,10 +38,9 @@ def _scoring(cell: Cell, description: Description) -> str | None:
 def _schedule(cell: Cell, _: Description) -> str | None:
     schedule, scope = cell.schedule, cell.scope
     assert schedule is not None
-    assert scope is not None
     if cell.when == "rewind" and isinstance(schedule, Gradual | Regrow):
         return f"when=rewind prunes after training, schedule={schedule.name} during it; use one_shot or iterative"
-    if scope.name == "threshold" and schedule.name != "one_shot":
+    if scope and scope.name == "threshold" and schedule.name != "one_shot":
         return f"scope=threshold has one value and no path of sparsities for schedule={schedule.name}; use one_shot"
     if getattr(schedule, "stop", None) is None:
         return None

@@ -97,6 +97,37 @@ class Criterion(Frozen):
     options: dict[str, Any] = {}
 
 
+class Weight(Frozen):
+    """Each weight is removed by itself."""
+
+    name: Literal["weight"]
+
+
+class NM(Frozen):
+    """N of M weights that follow each other along the input channels are kept, at each kernel position."""
+
+    name: Literal["nm"]
+    n: int = Field(default=2, ge=1)
+    m: int = Field(default=4, ge=2)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "NM":
+        if self.n >= self.m:
+            raise ValueError(f"n:m keeps n of m weights: {self.n}:{self.m} removes none")
+        return self
+
+
+class Block(Frozen):
+    """Tiles of the out x in plane at each kernel position are removed whole."""
+
+    name: Literal["block"]
+    rows: int = Field(default=4, ge=1)
+    cols: int = Field(default=4, ge=1)
+
+
+Granularity = Annotated[Weight | NM | Block, Field(discriminator="name")]
+
+
 class Scope(Frozen):
     """Over which weights one ranking goes."""
 
@@ -230,7 +261,7 @@ class Settings(Frozen):
     criterion: tuple[Criterion, ...] = Field(min_length=1)
     sparsity: tuple[Share, ...] = Field(min_length=1)
     seed: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1)
-    granularity: tuple[Literal["weight"] | None, ...] = Field(min_length=1)
+    granularity: tuple[Granularity | None, ...] = Field(min_length=1)
     scope: tuple[Scope | None, ...] = Field(min_length=1)
     schedule: tuple[Schedule | None, ...] = Field(min_length=1)
     when: tuple[When | None, ...] = Field(min_length=1)

@@ -11,7 +11,7 @@ import criteria
 from bench import NUMERICS
 from bench.cell import CONTROLS, Cell, Environment
 from bench.data import Data, Split
-from bench.schema import Dataset, Model, OneShot, Prunable, Recipe, Scope, Scoring
+from bench.schema import Dataset, Model, OneShot, Prunable, Recipe, Scope, Scoring, Weight
 from bench.seeds import global_stream
 from bench.stage import Workbench
 
@@ -51,7 +51,7 @@ def cell(**changes: Any) -> Cell:
         "seed": 0,
         "criterion": "magnitude",
         "criterion_options": {},
-        "granularity": "weight",
+        "granularity": Weight(name="weight"),
         "scope": Scope(name="global"),
         "schedule": OneShot(name="one_shot"),
         "when": "init",

@@ -30,7 +30,7 @@ def legend(results: Results, best: str) -> list[str]:
 
 def notes(panel: Panel) -> list[str]:
     """Return what holds for one panel: its seeds, what is missing or failed, and what is not as planned."""
-    facts = (_missing, _failed, _off_target, _unscored, _untuned, _converged, _mixed)
+    facts = (_missing, _failed, _off_target, _left_dense, _untuned, _converged, _mixed)
     return [seeds(panel), *(line for fact in facts if (line := fact(panel)))]
 
 
@@ -64,10 +64,10 @@ def _off_target(panel: Panel) -> str:
     return f"Sparsity off its target: {'; '.join(cases)}." if cases else ""
 
 
-def _unscored(panel: Panel) -> str:
-    cells = panel.cells[panel.cells["unscored"].notna()].drop_duplicates("row")
-    rows = [f"{row} {layers}" for row, layers in zip(cells["row"], cells["unscored"], strict=True)]
-    return f"Layers that a criterion does not score, left dense: {'; '.join(rows)}." if rows else ""
+def _left_dense(panel: Panel) -> str:
+    cells = panel.cells[panel.cells["left_dense"].notna()].drop_duplicates("row")
+    rows = [f"{row} {layers}" for row, layers in zip(cells["row"], cells["left_dense"], strict=True)]
+    return f"Layers left dense (not scored, or not divisible): {'; '.join(rows)}." if rows else ""
 
 
 def _first_of_each(cells: pd.DataFrame) -> list[tuple[str, float, float]]:
