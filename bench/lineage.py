@@ -41,7 +41,9 @@ class Lineage:
         """Become what `notes` and `tensors` were taken of."""
         self.curves, self.columns = notes["curves"], notes["columns"]
         self.model.load_state_dict(below("model/", tensors))
-        self.masks, self.pruned = below("masks/", tensors), below("pruned/", tensors)
+        masks, self.pruned = below("masks/", tensors), below("pruned/", tensors)
+        # In the order of the layers, which files of tensors do not keep.
+        self.masks = {name: masks[name] for name, _ in self.model.named_parameters() if name in masks}
 
 
 def below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

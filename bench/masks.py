@@ -73,7 +73,8 @@ def _check(scores: dict[str, Tensor], within: Masks | None) -> None:
 
 
 def _least(min_keep: float, size: int) -> int:
-    return min(size, math.ceil(min_keep * size) if min_keep < 1 else int(min_keep))
+    # Rounded first: 0.07 * 100 is a little more than 7.
+    return min(size, math.ceil(round(min_keep * size if min_keep < 1 else min_keep, 9)))
 
 
 def _select_together(scores: dict[str, Tensor], count: int, within: Masks | None, least: dict[str, int]) -> Masks:

@@ -1,7 +1,7 @@
 """Which combinations of a criterion and the axes are not defined, each with one line that says why. No torch."""
 
 from bench.cell import Cell
-from bench.schema import NM, Block, Gradual, OneShot, Regrow, Rewound
+from bench.schema import NM, Block, Gradual, Regrow, Rewound
 from criteria import Description
 
 
@@ -30,7 +30,7 @@ def _scoring(cell: Cell, description: Description) -> str | None:
     unit = description.facts["UNIT"]
     if cell.score_mode == "train" and unit != "mean":
         return f"score_mode=train is not defined where the unit is the {unit}; use eval"
-    if description.observes and cell.when == "init" and cell.schedule == OneShot(name="one_shot"):
+    if description.observes and cell.when == "init" and not isinstance(cell.schedule, Gradual | Regrow):
         return "it gathers during training, and before any there is nothing: use schedule=gradual, or when=trained"
     return None
 
@@ -42,6 +42,8 @@ def _schedule(cell: Cell, _: Description) -> str | None:
         return f"when=rewind prunes after training, schedule={schedule.name} during it; use one_shot or iterative"
     if scope and scope.name == "threshold" and schedule.name != "one_shot":
         return f"scope=threshold has one value and no path of sparsities for schedule={schedule.name}; use one_shot"
+    if scope and scope.name == "row" and isinstance(schedule, Regrow):
+        return "schedule=regrow keeps the number of each layer, not of each row; use another scope"
     if getattr(schedule, "stop", None) is None:
         return None
     if cell.when != "trained":
@@ -68,6 +70,8 @@ def _ablation(cell: Cell, _: Description) -> str | None:
     whole = cell.finetune == Rewound(name="rewound") and cell.finetune_epochs == cell.recipe.epochs
     if isinstance(cell.schedule, Gradual | Regrow):
         return f"ablation={cell.ablation} needs a mask that is final before retraining; use one_shot or iterative"
+    if cell.ablation == "invert" and cell.scope and cell.scope.name == "threshold":
+        return "ablation=invert at scope=threshold has no sparsity to reach from the other end; use scope=global"
     if cell.when == "trained" and not (whole and cell.schedule.name == "one_shot"):
         return (
             f"ablation={cell.ablation} at when=trained needs the whole recipe after pruning: schedule=one_shot "

@@ -24,7 +24,10 @@ def traded(masks: Masks, drop: dict[str, Tensor], grow: dict[str, Tensor], share
         active, size = int(mask.sum()), mask.numel()
         # As many as there is room for: a nearly dense layer has little to grow, and none drops its last weight.
         count = max(0, min(round(share * active), size - active, active - 1))
+        if not count:
+            new[name] = mask
+            continue
         kept = select({name: drop[name]}, (size - active + count) / size, within={name: mask})[name]
-        candidates = grow[name].masked_fill(kept, grow[name].min() - 1)
-        new[name] = kept | select({name: candidates}, (size - count) / size)[name] if count else mask
+        candidates = grow[name].masked_fill(kept, torch.finfo(grow[name].dtype).min)
+        new[name] = kept | select({name: candidates}, (size - count) / size)[name]
     return new

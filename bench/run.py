@@ -209,7 +209,8 @@ def ablate(cell: Cell, lineage: Lineage, unmasked: dict[str, Tensor], samples: D
 def stored(cell: Cell, lineage: Lineage) -> dict[str, bytes]:
     """Return a record's files; the weights right after pruning only where dense net and masks do not give them."""
     files = {WEIGHTS: artefacts.pack(lineage.model.state_dict()), MASKS: artefacts.pack(lineage.masks)}
-    derived = cell.schedule is None or (cell.schedule.name == "one_shot" and cell.ablation == "none")
+    one_step = cell.schedule is None or cell.schedule.name == "one_shot"
+    derived = one_step and cell.ablation in (None, "none") and cell.when != "rewind"
     return files if derived else files | {PRUNED: artefacts.pack(lineage.pruned)}
 
 

@@ -22,7 +22,7 @@ def pruning_steps(
         times = _every(schedule.every, steps)
         return [*((t, target * (1 - (1 - t / times[-1]) ** 3)) for t in times[:-1]), (times[-1], target)]
     if isinstance(schedule, Regrow):
-        return [(t, target) for t in (0, *_every(schedule.every, steps))]
+        return [(0, target), *((t, target) for t in _every(schedule.every, steps) if t)]
     if not isinstance(schedule, Iterative):
         return [(0, target)]
     path = sparsities(schedule, target)

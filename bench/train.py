@@ -1,5 +1,6 @@
 """The training step and its loop: one optimiser, a rate for each step, masked weights held at zero."""
 
+import copy
 import itertools
 import math
 import time
@@ -179,7 +180,8 @@ class Trainer:
     def resume(self, state: dict[str, Any]) -> None:
         """Go on from a state."""
         self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        # A copy: torch would go on in the state's own tensors, and a second round from the same state would differ.
+        self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
         self.step, self.seconds = state["step"], state["seconds"]
         self._batches = itertools.islice(self._stream_of_batches(), self.step % self.steps_per_epoch, None)
         self._loss_sum.zero_()

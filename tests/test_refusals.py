@@ -1,0 +1,85 @@
+"""Combinations that are not defined: one rule, one line, and its neighbours that are defined."""
+
+from typing import Any
+
+import pytest
+
+import criteria
+from bench.cell import Cell
+from bench.refusals import refusal
+from bench.schema import Gradual, Iterative, Low, OneShot, Regrow, Rewound, Scope
+from tests.helpers import cell, dataset
+
+ONE_SHOT = OneShot(name="one_shot")
+ITERATIVE = Iterative(name="iterative", steps=2)
+GRADUAL, REGROW = Gradual(name="gradual"), Regrow(name="regrow")
+THRESHOLD = Scope(name="threshold", value=0.1)
+STOP = Iterative(name="iterative", stop=1.0)
+REWIND = {"when": "rewind", "rewind_to": 0.02}
+TRAINED = {"when": "trained", "finetune": Low(name="low"), "finetune_epochs": 2}
+WHOLE = {"when": "trained", "finetune": Rewound(name="rewound"), "finetune_epochs": 3}  # the recipe has 3 epochs
+
+
+def line(one: Cell) -> str | None:
+    return refusal(one, criteria.describe(one.criterion_file))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"criterion": "taylor", "score_mode": "train"}, "score_mode=train is not defined where the unit is the batch"),
+        ({"criterion": "movement"}, "it gathers during training, and before any there is nothing"),
+        ({"criterion": "movement", "schedule": ITERATIVE}, "it gathers during training"),
+        (REWIND | {"schedule": GRADUAL}, "when=rewind prunes after training, schedule=gradual during it"),
+        (REWIND | {"schedule": REGROW}, "when=rewind prunes after training, schedule=regrow during it"),
+        ({"scope": THRESHOLD, "sparsity": None, "schedule": ITERATIVE}, "no path of sparsities for schedule=iterative"),
+        ({"scope": THRESHOLD, "sparsity": None, "schedule": GRADUAL}, "no path of sparsities for schedule=gradual"),
+        ({"scope": THRESHOLD, "sparsity": None, "schedule": REGROW}, "no path of sparsities for schedule=regrow"),
+        ({"schedule": STOP}, "schedule stop at when=init"),
+        (REWIND | {"schedule": STOP}, "schedule stop at when=rewind"),
+        (TRAINED | {"schedule": STOP, "dataset": dataset(validation=0)}, "set dataset.validation above 0"),
+        (WHOLE | {"finetune_epochs": 4}, "finetune_epochs=4 is more than recipe.epochs=3"),
+        ({"ablation": "shuffle", "schedule": GRADUAL}, "ablation=shuffle needs a mask that is final"),
+        ({"ablation": "invert", "schedule": REGROW}, "ablation=invert needs a mask that is final"),
+        (TRAINED | {"ablation": "reinit"}, "schedule=one_shot finetune=rewound finetune_epochs=3"),
+        (WHOLE | {"ablation": "shuffle", "finetune_epochs": 2}, "the whole recipe after pruning"),
+        (WHOLE | {"ablation": "shuffle", "schedule": ITERATIVE}, "the whole recipe after pruning"),
+        (REWIND | {"ablation": "reinit"}, "ablation=reinit at when=rewind would draw anew what is rewound"),
+        ({"ablation": "invert", "scope": THRESHOLD, "sparsity": None}, "ablation=invert at scope=threshold"),
+        *(
+            ({"criterion": "lamp", "scope": Scope.model_validate({"name": name})}, f"at scope={name} its masks are")
+            for name in ("layer", "erk", "row", "lamp")
+        ),
+        ({"scope": Scope(name="lamp")}, "those of criterion lamp at scope=global"),
+    ],
+)
+def test_it_is_refused_in_one_line_that_names_the_criterion(changes: dict[str, Any], words: str) -> None:
+    one = cell(**changes)
+    said = line(one)
+    assert said is not None
+    assert said.startswith(f"{one.criterion}: ")
+    assert words in said
+    assert "\n" not in said
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"criterion": "snip", "score_mode": "train"},
+        {"criterion": "movement", "schedule": GRADUAL},
+        {"criterion": "movement", "schedule": REGROW},
+        TRAINED | {"criterion": "movement"},
+        *(TRAINED | {"schedule": schedule} for schedule in (ITERATIVE, GRADUAL, REGROW, STOP)),
+        *(REWIND | {"schedule": schedule} for schedule in (ONE_SHOT, ITERATIVE)),
+        {"scope": THRESHOLD, "sparsity": None},
+        REWIND | {"scope": THRESHOLD, "sparsity": None},
+        *(WHOLE | {"ablation": ablation} for ablation in ("shuffle", "reinit", "invert")),
+        *({"ablation": ablation, "schedule": ITERATIVE} for ablation in ("shuffle", "reinit", "invert")),
+        *(REWIND | {"ablation": ablation} for ablation in ("shuffle", "invert")),
+        {"criterion": "lamp"},
+        {"criterion": "snip", "scope": Scope(name="lamp")},
+    ],
+)
+def test_its_neighbours_are_defined(changes: dict[str, Any]) -> None:
+    assert line(cell(**changes)) is None
