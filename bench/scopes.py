@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from criteria.lamp import shares
+from criteria.lamp import shares as lamp_shares
 
 PER_LAYER = ("layer", "erk", "lamp")
 
@@ -48,7 +48,7 @@ def _erk(weights: list[Tensor], removed: int) -> list[float]:
 
 def _lamp(weights: list[Tensor], removed: int) -> list[float]:
     """Return how many entries of each layer are among the `removed` lowest global LAMP scores."""
-    scores = torch.cat([shares(weight.detach()).flatten() for weight in weights])
+    scores = torch.cat([lamp_shares(weight.detach()).flatten() for weight in weights])
     # From the back, so that of equal scores the later are removed, as everywhere.
     lowest = len(scores) - 1 - torch.argsort(scores.flip(0), stable=True)[:removed]
     layer = torch.repeat_interleave(torch.arange(len(weights)), torch.tensor([w.numel() for w in weights]))
