@@ -24,7 +24,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one verb and return the exit status: 0 done, 1 something failed, 2 a mistake in the call, 130 stopped."""
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "debug=true" in [argument.lower() for argument in arguments]
-    signal.signal(signal.SIGTERM, _stop)
+    # Also where a shell has set SIGINT to be ignored, as it does for what it starts in the background.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
     try:
         return _verb(arguments)
     except KeyboardInterrupt:
