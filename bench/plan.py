@@ -108,6 +108,7 @@ def _criterion_cells(
 ) -> list[Cell]:
     description, defaults = _describe(criterion, broken)
     given = {name: value for name, value in criterion.options.items() if value != description.options.get(name)}
+    shared = _shared(choice, settings.out)  # reads and hashes files: once, not for each cell
     cells = []
     axes = (
         *(settings.granularity, settings.scope, settings.schedule, settings.when, settings.finetune),
@@ -124,7 +125,7 @@ def _criterion_cells(
             path, shares = path.model_copy(update={"end": max(settings.sparsity)}), (None,)
         for sparsity, seed in itertools.product(shares, settings.seed):
             cell = Cell(
-                **_shared(choice, settings.out),
+                **shared,
                 seed=seed,
                 criterion=description.name,
                 criterion_file=criterion.name,
