@@ -5,10 +5,12 @@ from typing import Any
 
 from bench.schema import (
     Dataset,
+    Filter,
     Finetune,
     Frozen,
     Granularity,
     Iterative,
+    Layer,
     Model,
     Prunable,
     Recipe,
@@ -67,7 +69,10 @@ class Cell(Frozen):
 
     @cached_property
     def _data(self) -> dict[str, Any]:
-        return {"dataset": self.dataset.model_dump(exclude={"title", "root", "url"}), "hash": self.dataset_hash}
+        return {
+            "dataset": self.dataset.model_dump(exclude={"title", "root", "url"}, exclude_none=True),
+            "hash": self.dataset_hash,
+        }
 
     @cached_property
     def _net(self) -> dict[str, Any]:
@@ -100,8 +105,22 @@ class Cell(Frozen):
     def scores_key(self) -> str:
         """Key of the scores of the untouched checkpoint, shared by all sparsities, scopes and fine-tunings."""
         checkpoint = self.dense_key if self.when != "init" else [self._data, self._net, self._environment]
-        criterion = [self.criterion, self.criterion_options, self.fingerprint]
+        # A filter form has scores of its own; all other granularities read the weight scores.
+        form = "filter" if isinstance(self.granularity, Filter) else "weight"
+        criterion = [self.criterion, self.criterion_options, self.fingerprint, form]
         return digest([checkpoint, criterion, self.scoring.model_dump(), self.score_mode, self.recipe.loss])
+
+    @property
+    def min_keep(self) -> float:
+        """What every layer keeps: weights, or filters where those are removed; a count, or a share when below 1."""
+        if self.scope and self.scope.min_keep is not None:
+            return self.scope.min_keep
+        return 1 if isinstance(self.granularity, Filter) or (self.scope and self.scope.name == "row") else 0
+
+    @property
+    def structured(self) -> bool:
+        """Whether filters or blocks are removed whole, so that the network becomes smaller."""
+        return isinstance(self.granularity, Filter | Layer)
 
     @property
     def epochs_total(self) -> float:

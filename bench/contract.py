@@ -1,11 +1,12 @@
 """The contract of a criterion as a list of cases, each answered in plain words: the suite behind `bench check`.
 
 It calls the bare function, outside the guard, on the small nets of bench.trial. So it shows what the guard would hide,
-though left-over gradients are allowed. A criterion that is a class gets a new instance for each call.
+though left-over gradients are allowed. A criterion that is a class gets a new instance for each call. One that scores
+weights and filters is asked for both.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from bench.trial import NETS, Trial, observation, trial
 from criteria import CriterionError, load
-from criteria._guard import Criterion, same_generators
+from criteria._guard import Criterion, form_shape, same_generators
 from criteria._registry import NO_FORMULA
 
 OTHER_CUTS = ((8,), (5, 2, 1))
@@ -43,22 +44,31 @@ def check(name: str) -> list[Case]:
     """
     try:
         criterion = load(name)
+        both = len(criterion.description.forms) > 1
+        forms = [load(name, granularity=form) for form in criterion.description.forms] if both else [criterion]
     except CriterionError as error:
         return [Case("loads", "failed", str(error))]
     with same_generators(), torch.enable_grad():
-        trials = [trial(criterion, net) for net in NETS]
-        ran = [t for t in trials if t.error is None]
-        scored = [t for t in ran if not _returns(criterion, t)]
-        cases = [Case("loads", "ok"), _formula(criterion), _runs(trials)]
-        cases += [_case(case, rule, criterion, ran) for case, rule in RULES.items()]
-        cases += [_case(case, rule, criterion, scored) for case, rule in SCORE_RULES.items()]
-        cases.append(_case("deterministic", _deterministic, criterion, scored))
-        # What differs by itself would fail the next cases too, for a wrong reason.
-        repeated = scored if cases[-1].status == "ok" else []
-        cases += [_case(case, rule, criterion, repeated) for case, rule in REPEAT_RULES.items()]
-        if criterion.description.observes:
-            cases.append(_case("observe", _observes, criterion, ran))
-        return cases
+        first, *others = (_cases(form) for form in forms)
+    marked = [replace(case, name=f"filter: {case.name}") for cases in others for case in cases]
+    return [Case("loads", "ok"), _formula(criterion), *first, *marked]
+
+
+def _cases(criterion: Criterion) -> list[Case]:
+    """Return the cases of one form of a criterion."""
+    trials = [trial(criterion, net) for net in NETS]
+    ran = [t for t in trials if t.error is None]
+    scored = [t for t in ran if not _returns(criterion, t)]
+    cases = [_runs(trials)]
+    cases += [_case(case, rule, criterion, ran) for case, rule in RULES.items()]
+    cases += [_case(case, rule, criterion, scored) for case, rule in SCORE_RULES.items()]
+    cases.append(_case("deterministic", _deterministic, criterion, scored))
+    # What differs by itself would fail the next cases too, for a wrong reason.
+    repeated = scored if cases[-1].status == "ok" else []
+    cases += [_case(case, rule, criterion, repeated) for case, rule in REPEAT_RULES.items()]
+    if criterion.description.observes:
+        cases.append(_case("observe", _observes, criterion, ran))
+    return cases
 
 
 def report(cases: Iterable[Case]) -> str:
@@ -143,11 +153,12 @@ def _layers(_: Criterion, one: Trial) -> str:
     return "" if scored else f"it scores no layer; score at least one of {', '.join(one.weights)}"
 
 
-def _shapes(_: Criterion, one: Trial) -> str:
+def _shapes(criterion: Criterion, one: Trial) -> str:
+    what = "its first dimension, one score a filter" if criterion.form == "filter" else "the shape of the parameter"
     for name, weight in one.weights.items():
-        if name in one.scores and one.scores[name].shape != weight.shape:
-            given, needed = tuple(one.scores[name].shape), tuple(weight.shape)
-            return f"the score of {name} has shape {given}; give it the shape of the parameter, {needed}"
+        needed = form_shape(weight, criterion.form)
+        if name in one.scores and one.scores[name].shape != needed:
+            return f"the score of {name} has shape {tuple(one.scores[name].shape)}; give it {what}, {tuple(needed)}"
     return ""
 
 

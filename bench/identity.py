@@ -28,7 +28,13 @@ class Archive:
         return self.url.rpartition("/")[2]
 
 
-DIGITS = "bench.data.digits:read"
+SKLEARN = {
+    "bench.data.digits:read": ("digits.csv.gz",),
+    "bench.data.tabular:breast_cancer": ("breast_cancer.csv",),
+    "bench.data.tabular:diabetes": ("diabetes_data_raw.csv.gz", "diabetes_target.csv.gz"),
+}
+"""Reader -> the files it reads among those that scikit-learn brings along."""
+TEXT = "bench.data.text:read"
 FILES = {"bench.data.parquet:read": ("train.parquet", "test.parquet")}
 """Reader -> the files it reads below the dataset's root."""
 ARCHIVES = {
@@ -56,9 +62,11 @@ def folder(dataset: Dataset) -> Path:
 
 def files(dataset: Dataset) -> list[Path]:
     """Return the files that a dataset is read from, there or not; for a reader of a user's own, all below the root."""
-    if dataset.reader == DIGITS:
-        return [_digits_file()]
+    if names := SKLEARN.get(dataset.reader):
+        return [_sklearn_folder() / name for name in names]
     root = folder(dataset)
+    if dataset.reader == TEXT:
+        return _text_files(root)
     if archive := ARCHIVES.get(dataset.reader):
         return [root / archive.folder / member for member in archive.members]
     if names := FILES.get(dataset.reader):
@@ -66,12 +74,25 @@ def files(dataset: Dataset) -> list[Path]:
     return sorted(path for path in root.rglob("*") if path.is_file()) if root.is_dir() else [root]
 
 
-def _digits_file() -> Path:
-    """Return scikit-learn's file of the digits, without the second that importing scikit-learn takes."""
+def _sklearn_folder() -> Path:
+    """Return where scikit-learn keeps its data, without the second that importing scikit-learn takes."""
     spec = importlib.util.find_spec("sklearn")
     if spec is None or spec.origin is None:
-        raise UserError("dataset digits is part of scikit-learn, which is not installed: pip install scikit-learn")
-    return Path(spec.origin).parent / "datasets" / "data" / "digits.csv.gz"
+        raise UserError("the dataset is part of scikit-learn, which is not installed: pip install scikit-learn")
+    return Path(spec.origin).parent / "datasets" / "data"
+
+
+def _text_files(root: Path) -> list[Path]:
+    """Return the root where it is a file, else train.* and, if there is one, test.* in it."""
+    if root.is_file():
+        return [root]
+    found = []
+    for part in ("train", "test"):
+        paths = [path for suffix in ("csv", "parquet") if (path := root / f"{part}.{suffix}").is_file()]
+        if len(paths) > 1:
+            raise UserError(f"{root} holds {paths[0].name} and {paths[1].name}: remove one of them")
+        found += paths or ([root / "train.csv"] if part == "train" else [])
+    return found
 
 
 def is_present(dataset: Dataset) -> bool:
@@ -82,9 +103,11 @@ def is_present(dataset: Dataset) -> bool:
 
 def where(dataset: Dataset) -> str:
     """Return one line: which file to put where."""
-    if dataset.reader == DIGITS:
-        return f"{_digits_file()} is missing: install scikit-learn again"
+    if embedded := SKLEARN.get(dataset.reader):
+        return f"{_sklearn_folder() / embedded[0]} is missing: install scikit-learn again"
     root = folder(dataset)
+    if dataset.reader == TEXT:
+        return f"put train.csv or train.parquet (and test.*) into {root}, or name a folder or file: dataset.root=PATH"
     if archive := ARCHIVES.get(dataset.reader):
         return f"put {archive.file} (md5 {archive.md5}) into the folder {root}"
     names = " and ".join(FILES.get(dataset.reader, ("its files",)))
@@ -104,7 +127,8 @@ def content_hash(dataset: Dataset, cache_file: Path | None = None) -> str:
     hashes = _hashes(paths, cache_file)
     if len(paths) == 1:
         return hashes[0]
-    names = [path.relative_to(folder(dataset)).as_posix() for path in paths]
+    root = _sklearn_folder() if dataset.reader in SKLEARN else folder(dataset)
+    names = [path.relative_to(root).as_posix() for path in paths]
     return store.digest(sorted(zip(names, hashes, strict=True)))
 
 

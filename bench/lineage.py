@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from bench import artefacts
 from bench.masks import Masks
 from bench.stage import Workbench
+from bench.structured import Structure
 from bench.train import Trainer
 
 SAVE_EVERY_S = 60.0
@@ -20,6 +21,8 @@ class Lineage:
     """One network's weights and masks now, and what was noted on the way."""
 
     model: nn.Module
+    structure: Structure | None = None
+    """What is removed whole from the network, where the granularity says so."""
     masks: Masks = field(default_factory=dict)
     """Empty until the first pruning step."""
     pruned: dict[str, Tensor] = field(default_factory=dict)
@@ -87,7 +90,12 @@ class Progress:
         """Train up to step `until` with the lineage's masks; nothing is trained where that lies behind."""
         self.bench.tell("stage", {"stage": self.trainer.stream})
         self.trainer.mask(self.lineage.masks)
-        self.trainer.run(until, self._after_epoch)
+        if self.lineage.structure and self.lineage.masks and not self.trainer.observe:
+            self.trainer.run_compacted(
+                self.lineage.structure.compacted(self.lineage.model, self.lineage.masks), until, self._after_epoch
+            )
+        else:
+            self.trainer.run(until, self._after_epoch)
         self.lineage.columns[f"{self.trainer.stream}_s"] = self.trainer.seconds
 
     def _after_epoch(self, row: dict[str, Any]) -> None:

@@ -11,13 +11,18 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def loss_function(recipe: Recipe, smoothing: bool = False) -> Loss:
-    """Return loss(outputs [B, K], targets [B]) -> scalar; label smoothing is for training alone."""
+    """Return loss(outputs [B, K], targets [B]) -> scalar; label smoothing is for training alone.
+
+    Targets: classes int64, or in a regression (mse alone, K = 1) values in floating point.
+    """
     epsilon = recipe.label_smoothing if smoothing else 0.0
 
     def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(outputs, targets, label_smoothing=epsilon)
 
     def mse(outputs: Tensor, targets: Tensor) -> Tensor:
+        if targets.is_floating_point():
+            return F.mse_loss(outputs[:, 0], targets)
         return F.mse_loss(outputs, F.one_hot(targets, outputs.shape[1]).to(outputs.dtype))
 
     def bce(outputs: Tensor, targets: Tensor) -> Tensor:

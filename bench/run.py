@@ -14,16 +14,16 @@ from bench.cell import CONTROLS, Cell
 from bench.data import Data, batches
 from bench.lineage import Lineage, Progress, copied
 from bench.loss import loss_function
-from bench.masks import Masks, apply_masks_, layer_counts, shuffled
+from bench.masks import apply_masks_, layer_counts, shuffled
 from bench.measure import machine
 from bench.measure.accuracy import BATCH, evaluate, reestimated_batchnorm
 from bench.measure.cost import flops, parameters
 from bench.measure.effective import effective_sparsity
 from bench.measure.memory import PeakMemory
-from bench.prune import Pruner, all_kept
+from bench.prune import Pruner, all_kept, structure_of
 from bench.schedule import finetuning_rates, pruning_steps, replaced_share, training_rates
 from bench.schema import Regrow
-from bench.score import scoring_set
+from bench.score import scoring_set, taking_part
 from bench.seeds import derived_seed, generator
 from bench.stage import Made, Workbench
 from bench.train import NonFiniteError, Trainer, steps_per_epoch, validate
@@ -38,14 +38,16 @@ def run_cell(cell: Cell, bench: Workbench) -> dict[str, Any]:
     # cuDNN rounds to TF32 unless it is told not to; bf16 is the trainer's.
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = cell.environment.precision == "tf32"
     samples = data.load(cell.dataset, bench.device)
-    lineage = Lineage(initial(cell, samples, bench.device))
+    model = initial(cell, samples, bench.device)
+    lineage = Lineage(model, structure_of(cell, model, samples))
     files: dict[str, bytes] = {}
     layers: list[dict[str, Any]] = []
     try:
         train_and_prune(cell, lineage, samples, bench)
         bench.tell("stage", {"stage": "measure"})
         files = stored(cell, lineage)
-        layers = [{"name": name, "kept": kept, "total": total} for name, kept, total in layer_counts(lineage.masks)]
+        counts = layer_counts({name: lineage.masks[name] for name in taking_part(cell, lineage.model)})
+        layers = [{"name": name, "kept": kept, "total": total} for name, kept, total in counts]
         outcome = {"status": "ok"} | measure(cell, lineage, samples, files[WEIGHTS], bench)
     except (NonFiniteError, NonFiniteScoresError) as error:
         outcome = {"status": "failed", "reason": str(error)}
@@ -78,7 +80,7 @@ def train_and_prune(cell: Cell, lineage: Lineage, samples: Data, bench: Workbenc
 
 def initial(cell: Cell, samples: Data, device: torch.device, *use: str) -> nn.Module:
     """Return the network as its seed initialises it, the same for every criterion; with a `use`, another draw."""
-    outputs = 1 if cell.recipe.loss == "bce" else samples.num_classes
+    outputs = 1 if cell.recipe.loss == "bce" else samples.num_classes or 1
     seed = derived_seed(cell.seed, *use) if use else cell.seed
     network = cell.model.model_copy(update={"weights": None}) if use else cell.model
     model = models.build(network, samples.input_shape, outputs, seed).to(device)
@@ -120,7 +122,8 @@ def prune_while_training(cell: Cell, lineage: Lineage, trainer: Trainer, bench: 
     """Take the gradient, prune, update, repeat: to the target or, where the schedule has `stop`, until converged."""
     assert cell.schedule is not None
     stop = getattr(cell.schedule, "stop", None)
-    floor = -math.inf if stop is None else validate(lineage.model, trainer.data, cell.recipe)["top1"] - stop
+    measured = trainer.data.measure
+    floor = -math.inf if stop is None else validate(lineage.model, trainer.data, cell.recipe)[measured] - stop
     pruner = Pruner(cell, trainer.data, bench)
     trainer.observe = pruner.criterion.observe if pruner.criterion.observer else None
     gathered = vars(pruner.criterion.observer) if pruner.criterion.observer else {}
@@ -141,7 +144,7 @@ def prune_while_training(cell: Cell, lineage: Lineage, trainer: Trainer, bench: 
             if number == len(path):
                 ablate(cell, lineage, unmasked, trainer.data, bench)
         progress.run(end)
-        if before and validate(lineage.model, trainer.data, cell.recipe)["top1"] < floor:
+        if before and validate(lineage.model, trainer.data, cell.recipe)[measured] < floor:
             weights, lineage.masks, lineage.pruned, epochs, steps = before
             lineage.model.load_state_dict(weights)
             del lineage.curves[epochs:]
@@ -198,7 +201,10 @@ def ablate(cell: Cell, lineage: Lineage, unmasked: dict[str, Tensor], samples: D
     """
     if cell.ablation == "shuffle":
         chance = generator(cell.seed, "shuffle")
-        lineage.masks = {name: shuffled(mask, chance) for name, mask in lineage.masks.items()}
+        if lineage.structure is not None:
+            lineage.masks = lineage.structure.shuffled(lineage.model, lineage.masks, chance)
+        else:
+            lineage.masks = {name: shuffled(mask, chance) for name, mask in lineage.masks.items()}
         lineage.model.load_state_dict(unmasked)
     elif cell.ablation == "reinit":
         lineage.model.load_state_dict(initial(cell, samples, bench.device, "reinit").state_dict())
@@ -216,30 +222,34 @@ def stored(cell: Cell, lineage: Lineage) -> dict[str, bytes]:
 
 def measure(cell: Cell, lineage: Lineage, samples: Data, weights: bytes, bench: Workbench) -> dict[str, Any]:
     """Return the measured columns; the test set is read after all training has ended, from stored weights."""
-    model, masks = lineage.model, lineage.masks
+    model, measured = lineage.model, samples.measure
     columns: dict[str, Any] = {}
     # A net pruned at initialisation does not start from the dense one, and outlives its failure.
     with contextlib.suppress(*([NonFiniteError] if cell.when == "init" else [])):
-        columns["top1_dense"] = read_dense(cell, samples, bench)
+        columns[f"{measured}_dense"] = read_dense(cell, samples, bench)
     if lineage.pruned:
         model.load_state_dict(lineage.pruned)
-        columns["top1_pruned"] = read_test(model, cell, samples)["top1"]
+        columns[f"{measured}_pruned"] = read_test(model, cell, samples)[measured]
         with reestimated_batchnorm(model, scoring_set(cell, samples)):
-            columns["top1_pruned_bn"] = read_test(model, cell, samples)["top1"]
+            columns[f"{measured}_pruned_bn"] = read_test(model, cell, samples)[measured]
     model.load_state_dict(artefacts.unpack(weights, bench.device))
     columns |= read_test(model, cell, samples)
     if not math.isfinite(columns["loss"]):
         raise NonFiniteError("the final test loss is not finite; lower recipe.lr")
-    return columns | structure(model, masks, samples)
+    return columns | sizes(cell, lineage, samples)
 
 
-def structure(model: nn.Module, masks: Masks, samples: Data) -> dict[str, Any]:
+def sizes(cell: Cell, lineage: Lineage, samples: Data) -> dict[str, Any]:
     """Return the columns that depend on the masks alone: sparsity, what it leaves connected, parameters and FLOPs."""
+    model, structure = lineage.model, lineage.structure
     sample = next(iter(batches(samples, samples.test, 1)))[0]
+    masks = {name: lineage.masks[name] for name in taking_part(cell, model)}
     kept = [(kept, total) for _, kept, total in layer_counts(masks)]
     effective, disconnected, _ = effective_sparsity(model, masks, sample)
-    params_dense, params = parameters(model, masks)
-    flops_dense, flops_masked = flops(model, masks, sample)
+    params_dense, params = parameters(model, lineage.masks)
+    flops_dense, flops_left = flops(model, masks, sample)
+    if structure is not None:
+        flops_left, _ = flops(structure.compacted(model, lineage.masks).model, {}, sample)
     return {
         "sparsity": 1 - sum(k for k, _ in kept) / sum(total for _, total in kept),
         "sparsity_effective": effective,
@@ -248,21 +258,22 @@ def structure(model: nn.Module, masks: Masks, samples: Data) -> dict[str, Any]:
         "params_dense": params_dense,
         "params": params,
         "flops_dense": flops_dense,
-        "flops": flops_masked,
+        "flops": flops_left,
     }
 
 
 def read_test(model: nn.Module, cell: Cell, samples: Data) -> dict[str, Any]:
-    """Return loss, top1 and top5 on the test set."""
+    """Return loss, top1 and top5 (r2 in a regression) on the test set."""
     return evaluate(model, batches(samples, samples.test, BATCH), loss_function(cell.recipe))
 
 
-def read_dense(cell: Cell, samples: Data, bench: Workbench) -> float:
-    """Return the dense network's top1 on the test set, read once for all criteria."""
+def read_dense(cell: Cell, samples: Data, bench: Workbench) -> float | None:
+    """Return the dense network's top1 (r2 in a regression) on the test set, read once for all criteria."""
 
     def make() -> Made:
         lineage = Lineage(initial(cell, samples, bench.device))
         become_dense(cell, lineage, samples, bench)
         return read_test(lineage.model, cell, samples), {}
 
-    return float(bench.stage(f"dense_read-{cell.dense_key}", make)[0]["top1"])
+    read: float | None = bench.stage(f"dense_read-{cell.dense_key}", make)[0][samples.measure]
+    return read

@@ -15,6 +15,18 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
+class Text(Frozen):
+    """How a column of text becomes tokens (bench.data.text)."""
+
+    column: str = "text"
+    label: str = "label"
+    """Name of the column of labels, strings or integers."""
+    vocabulary: int = Field(default=10_000, ge=3)
+    """Number of token ids: padding, unknown, and the most frequent words of the training part."""
+    length: int = Field(default=64, ge=1)
+    """Words a sample; longer texts are cut, shorter ones padded."""
+
+
 class Dataset(Frozen):
     """Where labelled data come from and how they are split and normalised (conf/dataset)."""
 
@@ -27,11 +39,13 @@ class Dataset(Frozen):
     """Folder that holds the files; null for data embedded in a dependency."""
     url: str | None = None
     """Another address to download from (a mirror); null for the publisher's."""
-    validation: int = Field(ge=0)
-    """Training samples held out for every choice anyone makes; 0 reproduces papers that held out none."""
-    mean: tuple[float, ...]
-    std: tuple[Positive, ...]
-    """Per channel, for pixels scaled to [0, 1]."""
+    validation: int | float = Field(ge=0)
+    """Training samples (a share when below 1) held out for every choice anyone makes; 0 as in papers that had none."""
+    mean: tuple[float, ...] = ()
+    std: tuple[Positive, ...] = ()
+    """Of images, per channel, for pixels scaled to [0, 1]; what else is standardised finds its own."""
+    text: Text | None = None
+    """For readers of text alone."""
 
 
 class Model(Frozen):
@@ -69,8 +83,10 @@ class Recipe(Frozen):
     warmup_epochs: int = Field(default=0, ge=0)
     """Epochs of linear warm-up from 0."""
     loss: Literal["cross_entropy", "mse", "bce"] = "cross_entropy"
-    """`mse` is on one-hot targets, `bce` is for two classes (one logit)."""
+    """`mse` is on one-hot targets or for a regression, `bce` is for two classes (one logit)."""
     label_smoothing: Share = 0.0
+    gamma_l1: NonNegative = 0.0
+    """L1 penalty on the scales of batch norm (network slimming, Liu et al. 2017, arXiv:1708.06519)."""
     crop_padding: int = Field(default=0, ge=0)
     """Zero pixels added on each side before a random crop; 0 = no crop."""
     flip: bool = False
@@ -125,7 +141,23 @@ class Block(Frozen):
     cols: int = Field(default=4, ge=1)
 
 
-Granularity = Annotated[Weight | NM | Block, Field(discriminator="name")]
+class Filter(Frozen):
+    """Channels are removed whole, with all that is coupled to them; attention loses heads."""
+
+    name: Literal["filter"]
+    reduce: Literal["mean", "sum", "l2"] = "mean"
+    """How a filter's weight scores become one, for a criterion without a filter form."""
+    normalise: Literal["none", "layer_mean"] = "none"
+    """layer_mean: each layer's scores are divided by their mean absolute value."""
+
+
+class Layer(Frozen):
+    """Residual blocks are removed whole: their input passes on."""
+
+    name: Literal["layer"]
+
+
+Granularity = Annotated[Weight | NM | Block | Filter | Layer, Field(discriminator="name")]
 
 
 class Scope(Frozen):
@@ -133,7 +165,7 @@ class Scope(Frozen):
 
     name: Literal["global", "layer", "erk", "lamp", "threshold", "row"]
     min_keep: NonNegative | None = None
-    """Weights that every layer keeps: a count, or a share when below 1. null = 1 for row, else 0."""
+    """Weights (or filters) that every layer keeps: a count, or a share when below 1. null = 1 for row, else 0."""
     value: NonNegative | None = None
     """Lowest score that `threshold` keeps, in place of a sparsity."""
 
@@ -144,11 +176,6 @@ class Scope(Frozen):
         if self.name == "threshold" and self.min_keep is not None:
             raise ValueError("threshold keeps what reaches its value: it has no min_keep")
         return self
-
-    @property
-    def keeps(self) -> float:
-        """`min_keep` with its default."""
-        return (1 if self.name == "row" else 0) if self.min_keep is None else self.min_keep
 
 
 class OneShot(Frozen):
@@ -164,7 +191,7 @@ class Iterative(Frozen):
     steps: int = Field(default=5, ge=1)
     curve: Literal["exponential", "linear", "cosine"] = "exponential"
     stop: NonNegative | None = None
-    """Until converged: ends before validation top1 falls by more than this many points below dense."""
+    """Until converged: ends before validation top1 (points; r2 in a regression) falls by more than this below dense."""
     end: Share | None = None
     """Sparsity at the end of the path where `stop` decides how far to go; the largest of the sparsity axis."""
 
@@ -268,7 +295,7 @@ class Settings(Frozen):
     finetune: tuple[Finetune | None, ...] = Field(min_length=1)
     finetune_epochs: tuple[Annotated[int, Field(ge=0)] | None, ...] = Field(min_length=1)
     ablation: tuple[Literal["none", "shuffle", "reinit", "invert"] | None, ...] = Field(min_length=1)
-    target_kind: tuple[Literal["weights"] | None, ...] = Field(min_length=1)
+    target_kind: tuple[Literal["weights", "filters", "params", "flops"] | None, ...] = Field(min_length=1)
     budget: tuple[Literal["equal"] | None, ...] = Field(min_length=1)
     score_mode: tuple[Literal["eval", "train"] | None, ...] = Field(min_length=1)
     precision: tuple[Literal["fp32", "tf32", "bf16"], ...] = Field(min_length=1)

@@ -1,5 +1,7 @@
 """Asks a criterion for its scores, in the mode and on the scoring set that are the same for all criteria."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fnmatch import fnmatch
 from typing import Any
 
@@ -11,6 +13,7 @@ from bench.cell import Cell
 from bench.data import Data, scoring_batches
 from bench.errors import UserError
 from bench.loss import loss_function
+from bench.schema import Filter
 from bench.seeds import derived_seed, global_stream
 from criteria._guard import Criterion
 from criteria.tools.parameters import prunable
@@ -44,12 +47,18 @@ def score(
     cell: Cell, criterion: Criterion, model: nn.Module, batches: list[tuple[Tensor, Tensor]]
 ) -> dict[str, Tensor]:
     """Return the criterion's scores of the model as it is; eval mode unless the cell says train. Mode is restored."""
+    # A stream of its own for what a model draws in train mode (dropout); the guard restores the global generators.
+    with in_mode(model, train=cell.score_mode == "train"), global_stream(cell.seed, "score"):
+        return criterion.score(model, batches, loss_function(cell.recipe))
+
+
+@contextmanager
+def in_mode(model: nn.Module, train: bool) -> Iterator[None]:
+    """Give the block a model in train or eval mode; the mode is restored."""
     was_training = model.training
-    model.train(cell.score_mode == "train")
+    model.train(train)
     try:
-        # A stream of its own for what a model draws in train mode (dropout); the guard restores the global generators.
-        with global_stream(cell.seed, "score"):
-            return criterion.score(model, batches, loss_function(cell.recipe))
+        yield
     finally:
         model.train(was_training)
 
@@ -57,10 +66,14 @@ def score(
 def harness_options(cell: Cell) -> dict[str, Any]:
     """Return the cell's options plus those that the harness gives where the criterion has them and the user did not.
 
-    seed: from a stream of its own. grasp's temperature: 1 where the loss has no logits to temper.
+    seed: from a stream of its own. granularity: that of the cell, where the criterion has a filter form beside the
+    other. grasp's temperature: 1 where the loss has no logits to temper.
     """
     given: dict[str, Any] = {}
-    if "seed" in criteria.describe(cell.criterion_file).options:
+    options = criteria.describe(cell.criterion_file).options
+    if "granularity" in options and isinstance(cell.granularity, Filter):
+        given["granularity"] = "filter"
+    if "seed" in options:
         given["seed"] = derived_seed(cell.seed, "criterion")
     if cell.criterion == "grasp" and cell.recipe.loss == "mse":
         given["temperature"] = 1.0

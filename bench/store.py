@@ -34,9 +34,11 @@ COLUMNS = (
     "schedule when finetune finetune_epochs ablation prunable target_kind sparsity_target sparsity sparsity_effective "
     "collapsed_layers disconnected top1_dense top1_pruned top1_pruned_bn top1 top5 loss params_dense params "
     "flops_dense flops epochs_total score_samples score_batch score_mode train_s score_s finetune_s peak_memory_mb "
-    "device cpu precision threads torch numerics recipe_hash dataset_hash git started gpu left_dense"
+    "device cpu precision threads torch numerics recipe_hash dataset_hash git started gpu left_dense "
+    "r2_dense r2_pruned r2_pruned_bn r2"
 ).split()
-"""One row of load_records: accuracies in percent, times in seconds, flops as 2 x multiply-adds for one sample."""
+"""One row of load_records: accuracies in percent (null in a regression, which has r2), times in seconds, flops as
+2 x multiply-adds for one sample."""
 
 
 class CorruptError(UserError):

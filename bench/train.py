@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bench.compact import Compacted, State
 from bench.data import Data, batches
 from bench.loss import loss_function
 from bench.masks import Masks, apply_masks_
@@ -41,6 +42,7 @@ class Trainer:
         self.steps_per_epoch = steps_per_epoch(data, recipe)
         self.optimizer = make_optimizer(model, recipe)
         self.loss_fn = loss_function(recipe, smoothing=True)
+        self._scales = [m.weight for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
         self.masks: Masks = {}
         self.observe: Callable[[nn.Module], None] | None = None
         """Called at each step after the gradients are there and before the optimiser moves."""
@@ -102,6 +104,9 @@ class Trainer:
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             loss = self.loss_fn(self.model(inputs), targets)
         loss.backward()  # type: ignore[no-untyped-call]
+        if self.recipe.gamma_l1:
+            for scale in self._scales:
+                scale.grad.add_(scale.detach().sign(), alpha=self.recipe.gamma_l1)  # type: ignore[union-attr]
         if self.observe:
             self.observe(self.model)
         self.optimizer.step()
@@ -119,7 +124,7 @@ class Trainer:
         if len(self.data.validation.targets):
             read = validate(self.model, self.data, self.recipe)
             self._check_finite("the validation loss", read["loss"])
-            row |= {"val/loss": read["loss"], "val/top1": read["top1"]}
+            row |= {"val/loss": read["loss"], f"val/{self.data.measure}": read[self.data.measure]}
         self._loss_sum.zero_()
         self._seen = 0
         on_epoch(row)
@@ -143,11 +148,26 @@ class Trainer:
                 flip=self.recipe.flip,
             )
 
-    def state(self) -> dict[str, Any]:
+    def run_compacted(self, small: Compacted, until: int, on_epoch: Callable[[dict[str, Any]], None]) -> None:
+        """Do what `run` does on a smaller copy, in less time; the masked network takes over what each epoch gives."""
+        inner = Trainer(small.model, self.data, self.recipe, self.rates, self.seed, self.stream, self.precision)
+        inner.resume(small.shrunk(self.state()))
+        inner._loss_sum, inner._seen = self._loss_sum, self._seen
+
+        def follow(row: dict[str, Any]) -> None:
+            self.resume(small.grown(inner.state(), self.state()))
+            on_epoch(row)
+
+        inner.run(until, follow)
+        self.resume(small.grown(inner.state(), self.state()))
+        self._loss_sum, self._seen = inner._loss_sum, inner._seen
+
+    def state(self) -> State:
         """Return what is needed to go on from this step, bit for bit."""
+        memory = {name: self.optimizer.state.get(p, {}) for name, p in self.model.named_parameters()}
         return {
             "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "memory": {n: {k: v for k, v in kept.items() if v is not None} for n, kept in memory.items() if kept},
             "step": self.step,
             "seconds": self.seconds,
         }
@@ -155,33 +175,29 @@ class Trainer:
     def tensors(self) -> dict[str, Tensor]:
         """Return the state's tensors under names of their own (see `state_of`)."""
         state = self.state()
-        memory = {
-            f"optimizer/{index}/{name}": tensor
-            for index, memories in state["optimizer"]["state"].items()
-            for name, tensor in memories.items()
-            if tensor is not None
-        }
+        memory = {f"memory/{n}/{kind}": tensor for n, kept in state["memory"].items() for kind, tensor in kept.items()}
         return {f"model/{name}": tensor for name, tensor in state["model"].items()} | memory
 
-    def state_of(self, tensors: dict[str, Tensor], step: int) -> dict[str, Any]:
+    @staticmethod
+    def state_of(tensors: dict[str, Tensor], step: int) -> State:
         """Return the state at a step whose tensors these are."""
-        state: dict[str, Any] = {"model": {}, "optimizer": self.optimizer.state_dict(), "step": step, "seconds": 0.0}
-        memory: dict[int, dict[str, Tensor]] = {}
+        state: State = {"model": {}, "memory": {}, "step": step, "seconds": 0.0}
         for path, tensor in tensors.items():
-            kind, name = path.split("/", 1)
-            if kind == "model":
+            group, _, name = path.partition("/")
+            if group == "model":
                 state["model"][name] = tensor
             else:
-                index, memory_name = name.split("/")
-                memory.setdefault(int(index), {})[memory_name] = tensor
-        state["optimizer"]["state"] = memory
+                parameter, _, kind = name.rpartition("/")
+                state["memory"].setdefault(parameter, {})[kind] = tensor
         return state
 
-    def resume(self, state: dict[str, Any]) -> None:
+    def resume(self, state: State) -> None:
         """Go on from a state."""
         self.model.load_state_dict(state["model"])
+        number = {id(p): i for i, p in enumerate(p for group in self.optimizer.param_groups for p in group["params"])}
+        memory = {number[id(self.model.get_parameter(name))]: kept for name, kept in state["memory"].items()}
         # A copy: torch would go on in the state's own tensors, and a second round from the same state would differ.
-        self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
+        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": copy.deepcopy(memory)})
         self.step, self.seconds = state["step"], state["seconds"]
         self._batches = itertools.islice(self._stream_of_batches(), self.step % self.steps_per_epoch, None)
         self._loss_sum.zero_()
@@ -189,7 +205,7 @@ class Trainer:
 
 
 def validate(model: nn.Module, data: Data, recipe: Recipe) -> dict[str, Any]:
-    """Return loss and top1 on the validation split."""
+    """Return loss and top1 (r2 in a regression) on the validation split."""
     return evaluate(model, batches(data, data.validation, BATCH), loss_function(recipe))
 
 

@@ -47,7 +47,29 @@ def _tied() -> nn.Module:
     return nn.Sequential(nn.Flatten(), *inner, nn.Linear(8, CLASSES))
 
 
-NETS: dict[str, Callable[[], nn.Module]] = {"mlp": _mlp, "conv": _conv, "grouped": _grouped, "tied": _tied}
+class _Residual(nn.Module):
+    """Convolutions with batch norms of their own, a residual addition, one ReLU that is called three times."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.conv2, self.conv3 = (nn.Conv2d(n, 4, 3, padding=1, bias=False) for n in (3, 4, 4))
+        self.bn1, self.bn2, self.bn3 = (nn.BatchNorm2d(4) for _ in range(3))
+        self.relu = nn.ReLU(inplace=True)
+        self.linear = nn.Linear(4, CLASSES)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.relu(self.bn1(self.conv1(images)))
+        x = self.relu(self.bn3(self.conv3(self.relu(self.bn2(self.conv2(x))))) + x)
+        return self.linear(x.mean(dim=(2, 3)))  # type: ignore[no-any-return]
+
+
+NETS: dict[str, Callable[[], nn.Module]] = {
+    "mlp": _mlp,
+    "conv": _conv,
+    "grouped": _grouped,
+    "tied": _tied,
+    "residual": _Residual,
+}
 
 
 class Batches:

@@ -82,8 +82,7 @@ class Worker:
         """Try what a cell needs of data and model; UserError for what is wrong."""
         samples = data.load(cell.dataset, self.bench.device)
         model = initial(cell, samples, self.bench.device)
-        if cell.recipe.loss == "bce" and samples.num_classes != 2:
-            raise UserError(f"recipe.loss=bce is for two classes; {cell.dataset.name} has {samples.num_classes}")
+        _check_fits(cell, samples)
         taking_part(cell, model)
         if cell.criterion not in CONTROLS:
             scoring_set(cell, samples)
@@ -128,6 +127,17 @@ class Worker:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{Path(frame.filename).name}:{frame.lineno}; debug=true shows more"
         return f"{type(error).__name__}: {' '.join(str(error).split())} ({where})"
+
+
+def _check_fits(cell: Cell, samples: data.Data) -> None:
+    """Refuse a recipe that is for other data."""
+    name, loss, classes = cell.dataset.name, cell.recipe.loss, samples.num_classes
+    if loss != "mse" and classes is None:
+        raise UserError(f"recipe.loss={loss} is for classes, and {name} is a regression; use recipe.loss=mse")
+    if loss == "bce" and classes != 2:
+        raise UserError(f"recipe.loss=bce is for two classes; {name} has {classes}")
+    if (cell.recipe.crop_padding or cell.recipe.flip) and len(samples.input_shape) != 3:
+        raise UserError(f"recipe.crop_padding and recipe.flip are for images; {name} has none: set them to 0 and false")
 
 
 def _result(record: dict[str, Any]) -> Result:

@@ -25,6 +25,8 @@ class Criterion:
         self.name = description.name
         self.description = description
         self.options = {**description.options, **options}
+        self.form = description.form(self.options)
+        """What it scores with these options: "weight" or "filter"."""
         scorer: Any = import_criterion(description)
         if description.observes:
             scorer = getattr(scorer, description.observer)(**self.options)
@@ -37,15 +39,16 @@ class Criterion:
         """Return prunable parameter name -> score, higher = more important.
 
         model: any nn.Module on any device, returned exactly as it came. batches: re-iterable of (inputs, targets) on
-        the model's device. loss_fn(outputs, targets): mean over the batch. Scores have their parameter's shape, are
-        float32 or float64 and finite; a parameter that the criterion cannot score is absent.
+        the model's device. loss_fn(outputs, targets): mean over the batch. Scores have their parameter's shape (where
+        `form` is "filter" its first dimension alone: [out_channels]), are float32 or float64 and finite; a parameter
+        that the criterion cannot score is absent.
         Raises CriterionError where the criterion breaks its contract.
         """
         if not prunable(model):
             raise CriterionError(f"criterion {self.name}: the model has no weight of a convolution or linear layer")
         options = {} if self.description.observes else self.options
         with torch.inference_mode(False), torch.enable_grad(), untouched(model):
-            return checked(self.function(model, batches, loss_fn, **options), model, self.name)
+            return checked(self.function(model, batches, loss_fn, **options), model, self.name, self.form)
 
     def observe(self, model: nn.Module) -> None:
         """Let the criterion see a training step: call it after backward, before the optimiser's step.
@@ -59,10 +62,11 @@ class Criterion:
             self.observer.observe(model)
 
 
-def checked(scores: Scores, model: nn.Module, name: str) -> Scores:
+def checked(scores: Scores, model: nn.Module, name: str, form: str) -> Scores:
     """Return copies of the scores, in float32 or float64; raise CriterionError that names what is wrong and where.
 
-    Copies, because a score may be a view of a weight that `untouched` is about to restore.
+    form: "weight" or "filter", what one score is for. Copies, because a score may be a view of a weight that
+    `untouched` is about to restore.
     """
     weights = prunable(model)
     if not isinstance(scores, dict) or not scores:
@@ -70,14 +74,18 @@ def checked(scores: Scores, model: nn.Module, name: str) -> Scores:
     for key, score in scores.items():
         if key not in weights:
             raise CriterionError(f"criterion {name} scored {key!r}, which is no prunable parameter of this model")
-        if not isinstance(score, Tensor) or score.shape != weights[key].shape:
+        needed = form_shape(weights[key], form)
+        if not isinstance(score, Tensor) or score.shape != needed:
             shape = tuple(score.shape) if isinstance(score, Tensor) else type(score).__name__
-            raise CriterionError(
-                f"criterion {name}: the score of {key} is {shape}, it must be {tuple(weights[key].shape)}"
-            )
+            raise CriterionError(f"criterion {name}: the score of {key} is {shape}, it must be {tuple(needed)}")
         if not torch.isfinite(score).all():
             raise NonFiniteScoresError(f"criterion {name}: the score of {key} is not finite (NaN or infinity)")
     return {key: scores[key].detach().to(_wide(scores[key].dtype), copy=True) for key in weights if key in scores}
+
+
+def form_shape(weight: Tensor, form: str) -> torch.Size:
+    """Return the shape of a weight's scores: its own, or where one score is for a filter [out_channels]."""
+    return weight.shape[:1] if form == "filter" else weight.shape
 
 
 def _wide(dtype: torch.dtype) -> torch.dtype:

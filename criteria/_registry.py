@@ -5,7 +5,7 @@ import difflib
 import hashlib
 import importlib.metadata
 import importlib.util
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -23,7 +23,19 @@ FACTS = {
     "SCOPE": "global",
     "SCHEDULE": "one_shot",
     "WHEN": "trained",
+    "COUPLED": "mean",
+    "SIGNED": False,
+    "SCALE": "network",
 }
+CHOICES: dict[str, tuple[tuple[Any, ...], str]] = {
+    "UNIT": (("mean", "batch", "sample"), "what many batches mean"),
+    "COUPLED": (("mean", "sum"), "how the scores of coupled filters become one"),
+    "SIGNED": ((True, False), "whether scores may be negative"),
+    "SCALE": (("network", "layer"), "within what scores can be compared"),
+}
+"""What a fact may be, and what it says; the others are the harness's to judge."""
+FORMS = ("weight", "filter")
+"""One score a weight, in the parameter's shape, or one a filter: [out_channels] (linear layers: [out_features])."""
 
 
 class CriterionError(ValueError):
@@ -53,7 +65,7 @@ class Description:
     options: dict[str, Any]
     """Keyword-only parameters of `score`, or of the class, with their defaults."""
     facts: dict[str, Any]
-    """SOURCE, UNIT and the defaults GRANULARITY, SCOPE, SCHEDULE, WHEN."""
+    """SOURCE, UNIT, COUPLED, SIGNED, SCALE and the defaults GRANULARITY, SCOPE, SCHEDULE, WHEN."""
     fingerprint: str
     """Hash of the file and of every module it imports from its own folder."""
     observer: str = ""
@@ -64,14 +76,32 @@ class Description:
         """Whether it gathers during training: a class with `score` and `observe` instead of a function."""
         return bool(self.observer)
 
-    def check_options(self, options: Iterable[str]) -> None:
-        """Raise CriterionError for an option that the criterion does not have."""
+    @property
+    def forms(self) -> tuple[str, ...]:
+        """What it can score: ("weight",), ("weight", "filter") by its option `granularity`, or ("filter",)."""
+        if "granularity" in self.options:
+            return FORMS
+        return ("filter",) if self.facts["GRANULARITY"] == "filter" else ("weight",)
+
+    def form(self, options: Mapping[str, Any]) -> str:
+        """Return which of its forms these options mean. Raises CriterionError for a granularity that is no form."""
+        if "granularity" not in self.options:
+            return self.forms[0]
+        form = options.get("granularity", self.options["granularity"])
+        if form not in FORMS:
+            close = _close(str(form), FORMS)
+            raise CriterionError(f"criterion {self.name}: unknown granularity {form!r}; {close}known: weight, filter")
+        return str(form)
+
+    def check_options(self, options: Mapping[str, Any]) -> None:
+        """Raise CriterionError for an option that the criterion does not have, or a granularity that is none."""
         for option in options:
             if option not in self.options:
                 known = f"its options: {', '.join(self.options)}" if self.options else "it has no options"
                 raise CriterionError(
                     f"criterion {self.name} has no option {option!r}; {_close(option, self.options)}{known}"
                 )
+        self.form(options)
 
 
 def available() -> tuple[str, ...]:
@@ -201,10 +231,12 @@ def _facts(tree: ast.Module, path: Path) -> dict[str, Any]:
             and node.value
         ):
             facts[target.id] = _literal(node.value, target.id, path)
-    if facts["UNIT"] not in ("mean", "batch", "sample"):
-        raise CriterionError(
-            f"criterion {path}: UNIT is {facts['UNIT']!r}; it says what many batches mean: mean, batch or sample"
-        )
+    for fact, (choices, meaning) in CHOICES.items():
+        if facts[fact] not in choices:
+            *others, last = map(str, choices)
+            raise CriterionError(
+                f"criterion {path}: {fact} is {facts[fact]!r}; it says {meaning}: {', '.join(others)} or {last}"
+            )
     return facts
 
 

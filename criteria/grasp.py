@@ -13,6 +13,7 @@ from criteria.tools.types import Batches, Loss
 
 SOURCE = "Wang et al. 2020, Picking winning tickets before training by preserving gradient flow, arXiv:2002.07376"
 WHEN = "init"
+SIGNED = True
 
 
 def score(model: nn.Module, batches: Batches, loss_fn: Loss, *, temperature: float = 200.0) -> dict[str, Tensor]:

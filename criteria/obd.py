@@ -11,6 +11,7 @@ from criteria.tools.parameters import prunable
 from criteria.tools.types import Batches, Loss
 
 SOURCE = "LeCun et al. 1990, Optimal brain damage, NeurIPS 2; the estimator as in Yao et al. 2021, arXiv:2006.00719"
+SIGNED = True
 
 
 def score(

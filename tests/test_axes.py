@@ -222,10 +222,10 @@ def test_the_early_state_is_the_dense_trajectory_and_shared(tmp_path: Path) -> N
     state = early_state(one, samples, workbench(tmp_path), 3)
     assert state["step"] == 3
     assert all(torch.equal(state["model"][name], tensor) for name, tensor in dense.model.state_dict().items())
-    memory = dense.optimizer.state_dict()["state"]
-    assert state["optimizer"]["state"].keys() == memory.keys()
-    for index, kept in memory.items():
-        assert torch.equal(state["optimizer"]["state"][index]["momentum_buffer"], kept["momentum_buffer"])
+    assert state["memory"].keys() == dict(dense.model.named_parameters()).keys()
+    for name, weight in dense.model.named_parameters():
+        kept = dense.optimizer.state[weight]["momentum_buffer"]
+        assert torch.equal(state["memory"][name]["momentum_buffer"], kept)
     ran(small(**REWIND | {"rewind_to": 0.0}), tmp_path)
     assert len(list((tmp_path / "stages").glob("early-*"))) == 2
 

@@ -67,7 +67,7 @@ def test_the_digits_are_the_sha256_of_scikit_learns_file() -> None:
     import sklearn.datasets
 
     file = Path(sklearn.datasets.__file__).parent / "data" / "digits.csv.gz"
-    digits = dataset(identity.DIGITS)
+    digits = dataset("bench.data.digits:read")
     assert identity.content_hash(digits) == hashlib.sha256(file.read_bytes()).hexdigest()
     assert identity.is_present(digits)
 
@@ -75,7 +75,29 @@ def test_the_digits_are_the_sha256_of_scikit_learns_file() -> None:
 def test_scikit_learn_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match="scikit-learn, which is not installed"):
-        identity.content_hash(dataset(identity.DIGITS))
+        identity.content_hash(dataset("bench.data.digits:read"))
+
+
+def test_several_files_of_scikit_learn_need_no_root() -> None:
+    diabetes = dataset("bench.data.tabular:diabetes")
+    names = [path.name for path in identity.files(diabetes)]
+    assert names == ["diabetes_data_raw.csv.gz", "diabetes_target.csv.gz"]
+    assert identity.is_present(diabetes)
+    assert identity.content_hash(diabetes) != identity.content_hash(dataset("bench.data.tabular:breast_cancer"))
+
+
+def test_texts_are_one_file_or_train_and_test_of_either_kind(tmp_path: Path) -> None:
+    text = dataset(identity.TEXT, tmp_path)
+    with pytest.raises(UserError, match=r"d is not there: put train\.csv or train\.parquet .*dataset\.root=PATH"):
+        identity.content_hash(text)
+    (tmp_path / "train.parquet").write_bytes(b"a")
+    assert identity.files(text) == [tmp_path / "train.parquet"]
+    assert identity.content_hash(text) == identity.content_hash(dataset(identity.TEXT, tmp_path / "train.parquet"))
+    (tmp_path / "test.csv").write_bytes(b"b")
+    assert identity.files(text) == [tmp_path / "train.parquet", tmp_path / "test.csv"]
+    (tmp_path / "train.csv").write_bytes(b"c")
+    with pytest.raises(UserError, match=r"holds train\.csv and train\.parquet: remove one"):
+        identity.files(text)
 
 
 def test_the_hash_of_several_files_is_of_their_content_not_of_their_place(parquet: Dataset, tmp_path: Path) -> None:

@@ -52,6 +52,13 @@ def test_mse_is_the_mean_over_samples_and_outputs_against_one_hot_targets() -> N
     assert float(loss_function(recipe(loss="mse"))(outputs, targets)) == pytest.approx(sum(errors) / 12)
 
 
+def test_mse_of_a_regression_reads_one_output() -> None:
+    outputs, _ = logits(4, 1)
+    targets = torch.tensor([0.5, -1.0, 2.0, 0.0])
+    errors = [(x - y) ** 2 for (x,), y in zip(outputs.tolist(), targets.tolist(), strict=True)]
+    assert float(loss_function(recipe(loss="mse"))(outputs, targets)) == pytest.approx(sum(errors) / 4)
+
+
 def test_bce_reads_one_logit_of_class_one() -> None:
     outputs, targets = logits(6, 1)
     expected = [

@@ -179,7 +179,7 @@ def test_keys_hold_what_a_stage_reads_and_nothing_else(tmp_path: Path) -> None:
     [
         (["criterion=tailor"], "did you mean taylor"),
         (["criterion={name: grasp, temp: 1}"], "no option 'temp'"),
-        (["criterion={name: taylor, temp: 1}"], "it has no options"),
+        (["criterion={name: snip, temp: 1}"], "it has no options"),
         (["criterion=nothing/here.py"], "not found"),
         (["score_mode=train"], "where the unit is the batch"),
         (["criterion=snip", "finetune=low"], "finetune has no effect"),

@@ -1,4 +1,4 @@
-"""Labelled images: read once a process, split, moved to the device, and cut into batches there."""
+"""Labelled samples: read once a process, split, moved to the device, and cut into batches there."""
 
 import pkgutil
 import sys
@@ -10,6 +10,7 @@ import torch
 
 from bench import identity, schema
 from bench.data.batching import batches
+from bench.data.fitting import indexed, standardised
 from bench.data.samples import Data, Raw, Split
 from bench.data.scoring import scoring_batches
 from bench.data.splits import hold_out
@@ -26,17 +27,26 @@ def load(dataset: schema.Dataset, device: torch.device) -> Data:
     Raises UserError where files are absent or broken, or the configuration does not fit them.
     """
     raw: Raw = _reader(dataset)(dataset)
-    channels = raw.train.inputs.shape[1]
+    _check(dataset, raw)
+    count = dataset.validation * (len(raw.train) if dataset.validation < 1 else 1)
+    train, validation = hold_out(raw.train, round(count), generator(0, "validation", dataset.name))
+    splits = standardised(train, validation, raw.test)
+    if dataset.text:
+        splits = indexed(*splits, dataset.text.vocabulary)
+    train, validation, test = (_on_device(split, device) for split in splits)
+    return Data(train, validation, test, raw.num_classes, dataset.mean, dataset.std)
+
+
+def _check(dataset: schema.Dataset, raw: Raw) -> None:
+    inputs = raw.train.inputs
+    channels = inputs.shape[1] if inputs.dtype == torch.uint8 else 0
     if not len(dataset.mean) == len(dataset.std) == channels:
         raise UserError(f"dataset {dataset.name} has {channels} channels: dataset.mean and std need as many values")
-    if dataset.validation >= len(raw.train):
+    if dataset.validation >= len(inputs):
         raise UserError(
             f"dataset.validation={dataset.validation} leaves nothing to train on: the training set of {dataset.name} "
-            f"has {len(raw.train)} images"
+            f"has {len(inputs)} samples"
         )
-    train, validation = hold_out(raw.train, dataset.validation, generator(0, "validation", dataset.name))
-    train, validation, test = (_on_device(split, device) for split in (train, validation, raw.test))
-    return Data(train, validation, test, raw.num_classes, dataset.mean, dataset.std)
 
 
 def fetch(dataset: schema.Dataset) -> None:
@@ -62,4 +72,5 @@ def _reader(dataset: schema.Dataset) -> Callable[[schema.Dataset], Any]:
 
 def _on_device(split: Split, device: torch.device) -> Split:
     # channels_last: a pixel's channels lie together, so that augmentation moves whole pixels.
-    return Split(split.inputs.contiguous(memory_format=torch.channels_last).to(device), split.targets.to(device))
+    layout = torch.channels_last if split.inputs.dim() == 4 else torch.contiguous_format
+    return Split(split.inputs.contiguous(memory_format=layout).to(device), split.targets.to(device))

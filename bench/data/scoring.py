@@ -1,4 +1,4 @@
-"""The scoring set: the same training images for every criterion of one (dataset, seed)."""
+"""The scoring set: the same training samples for every criterion of one (dataset, seed)."""
 
 from torch import Tensor
 
@@ -12,12 +12,12 @@ BATCH = 32
 
 
 def scoring_batches(data: Data, seed: int, samples: int | None, batch_size: int = BATCH) -> list[tuple[Tensor, Tensor]]:
-    """Return batches as `batches` yields them: training images, balanced over classes, shuffled, not augmented.
+    """Return batches as `batches` yields them: training samples, balanced where there are classes, shuffled.
 
-    samples: None = max(10 x classes, 1,024); capped at the training set and rounded down to a multiple of
-    `batch_size`. Raises UserError where not even one batch is left.
+    Nothing is augmented. samples: None = max(10 x classes, 1,024); capped at the training set and rounded down to a
+    multiple of `batch_size`. Raises UserError where not even one batch is left.
     """
-    wanted = samples or max(10 * data.num_classes, 1024)
+    wanted = samples or max(10 * (data.num_classes or 0), 1024)
     count = min(wanted, len(data.train)) // batch_size * batch_size
     if not count:
         raise UserError(

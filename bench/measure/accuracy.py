@@ -1,6 +1,7 @@
-"""Accuracy and loss over a split, and batch-norm statistics re-estimated on the scoring set."""
+"""Loss and accuracy (r2 in a regression) over a split, and batch-norm statistics re-estimated on the scoring set."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,25 +17,43 @@ BATCH = 500
 def evaluate(model: nn.Module, batches: Batches, loss_fn: Callable[[Tensor, Tensor], Tensor]) -> dict[str, Any]:
     """Return the means over all samples in eval mode: loss, top1 and top5 in percent (top5 null below 6 classes).
 
-    `loss_fn` is the mean over a batch; each batch counts by its samples, never as one. The mode is restored.
+    Targets in floating point are a regression's: then loss and r2. `loss_fn` is the mean over a batch; each batch
+    counts by its samples, never as one. The mode is restored.
     """
     was_training = model.training
     model.eval()
-    loss, top1, top5, samples, classes = 0.0, 0, 0, 0, 0
+    loss, samples, sums = 0.0, 0, defaultdict[str, float](int)
     for inputs, targets in batches:
         outputs = model(inputs)
         loss += float(loss_fn(outputs, targets)) * len(targets)
-        hits = _ranked(outputs).eq(targets[:, None])
-        top1 += int(hits[:, :1].sum())
-        top5 += int(hits.sum())
         samples += len(targets)
-        classes = max(outputs.shape[1], 2)
+        measured = _errors(outputs, targets) if targets.is_floating_point() else _hits(outputs, targets)
+        for name, value in measured.items():
+            sums[name] += value
     model.train(was_training)
-    return {
-        "loss": loss / samples,
-        "top1": 100 * top1 / samples,
-        "top5": 100 * top5 / samples if classes > 5 else None,
-    }
+    return {"loss": loss / samples} | (_r2(sums, samples) if "errors" in sums else _accuracies(sums, samples))
+
+
+def _errors(outputs: Tensor, targets: Tensor) -> dict[str, float]:
+    values = targets.double()
+    errors = (outputs[:, 0].double() - values).square().sum()
+    return {"errors": float(errors), "values": float(values.sum()), "squares": float(values.square().sum())}
+
+
+def _r2(sums: Mapping[str, float], samples: int) -> dict[str, float | None]:
+    """Return the coefficient of determination: 1 - squared errors / squared deviations from the split's own mean."""
+    deviations = sums["squares"] - sums["values"] ** 2 / samples
+    return {"r2": 1 - sums["errors"] / deviations if deviations > 0 else None}
+
+
+def _hits(outputs: Tensor, targets: Tensor) -> dict[str, float]:
+    hits = _ranked(outputs).eq(targets[:, None])
+    top1: dict[str, float] = {"top1": int(hits[:, :1].sum())}
+    return top1 | {"top5": int(hits.sum())} if outputs.shape[1] > 5 else top1
+
+
+def _accuracies(sums: Mapping[str, float], samples: int) -> dict[str, float | None]:
+    return {name: 100 * sums[name] / samples if name in sums else None for name in ("top1", "top5")}
 
 
 def _ranked(outputs: Tensor) -> Tensor:

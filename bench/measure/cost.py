@@ -1,7 +1,7 @@
 """Parameters and FLOPs, dense and masked."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -25,17 +25,22 @@ def flops(model: nn.Module, masks: Masks, sample: Tensor) -> tuple[int, int]:
     Masked: the dense FLOPs of each operation that reads a weight times the kept share of that weight, grouped
     convolutions counted as such; what reads no weight (attention's products) stays. The mode is restored.
     """
+    dense, reads = flops_by_weight(model, masks, sample)
+    removed = sum(reads[name] * (1 - int(mask.sum()) / mask.numel()) for name, mask in masks.items())
+    return dense, round(dense - removed)
+
+
+def flops_by_weight(model: nn.Module, names: Iterable[str], sample: Tensor) -> tuple[int, Counter[str]]:
+    """Return (FLOPs of one dense forward pass of `sample` [1, ...], those of them that read each named weight)."""
     was_training = model.training
     model.eval()
     counter = FlopCounterMode(display=False)
-    reads = _ByWeight(counter, {name: model.get_parameter(name) for name in masks})
+    reads = _ByWeight(counter, {name: model.get_parameter(name) for name in names})
     # With gradients and plain attention: the fused forms, one on each device, are not counted.
     with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), counter, reads:
         model(sample)
     model.train(was_training)
-    dense = counter.get_total_flops()
-    removed = sum(reads.flops[name] * (1 - int(mask.sum()) / mask.numel()) for name, mask in masks.items())
-    return dense, round(dense - removed)
+    return counter.get_total_flops(), reads.flops
 
 
 class _ByWeight(TorchDispatchMode):  # type: ignore[no-untyped-call]

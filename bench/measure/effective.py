@@ -24,7 +24,8 @@ def effective_sparsity(model: nn.Module, masks: Masks, sample: Tensor) -> tuple[
     """
     counting = _with_masks_as_weights(model, masks)
     weights = {name: counting.get_parameter(name) for name in masks}
-    ones = torch.ones_like(sample, dtype=torch.float64)
+    # Tokens stay: an embedding, all ones, gives the ones.
+    ones = torch.ones_like(sample, dtype=torch.float64) if sample.is_floating_point() else sample
     try:
         with _PathCounting():
             paths = counting(ones).sum()

@@ -26,18 +26,17 @@ class Block(nn.Module):
         self.bn2 = nn.BatchNorm2d(outputs)
         self.relu2 = nn.ReLU()
         self.stride = stride
-        self.new_channels = outputs - inputs
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, inputs, H, W] to [B, outputs, H / stride, W / stride]."""
         out = self.bn2(self.conv2(self.relu1(self.bn1(self.conv1(x)))))
-        return self.relu2(out + self._shortcut(x))  # type: ignore[no-any-return]
+        return self.relu2(out + self._shortcut(x, out.shape[1]))  # type: ignore[no-any-return]
 
-    def _shortcut(self, x: Tensor) -> Tensor:
+    def _shortcut(self, x: Tensor, channels: int) -> Tensor:
         """Return every second pixel, the new channels filled with zeros; x itself where the shape stays."""
-        if self.stride == 1 and not self.new_channels:
+        if self.stride == 1 and channels == x.shape[1]:
             return x
-        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.new_channels))
+        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, channels - x.shape[1]))
 
 
 class ResNet(nn.Module):

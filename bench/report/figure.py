@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from bench.cell import CONTROLS
-from bench.report.frame import Results
+from bench.report.frame import MEASURES, Results
 from bench.report.panels import Panel, panels
 from bench.store import write
 
@@ -79,17 +79,18 @@ def figure(results: Results) -> Figure:
     rows = math.ceil(len(shown) / columns)
     size = (5.5 if columns == 1 else 7.2, (3.0 if columns < 3 else 2.4) * rows)
     drawn = Figure(figsize=size, layout="constrained")
+    several = len({panel.measure for panel in shown}) > 1
     one_data = results.frame["dataset"].nunique() == 1
     axes = drawn.subplots(rows, columns, squeeze=False, sharey=one_data)
     for number, (panel, place) in enumerate(zip(shown, axes.flat, strict=False)):
         table = pd.concat([p.table for p in (shown if one_data else [panel])])
-        _prepare(place, panel, table[table["top1"].notna()], drawn.get_figwidth() / columns)
+        _prepare(place, panel, table[table["value"].notna()], drawn.get_figwidth() / columns)
         _plot(place, panel, looks)
         if number + columns >= len(shown):
             place.set_xlabel("sparsity (%)")
-        if number % columns == 0:
+        if number % columns == 0 or several:
             scale = "\n(log scale of the error)" if place.get_yscale() == "function" else ""
-            place.set_ylabel(f"top-1 test accuracy (%){scale}")
+            place.set_ylabel(f"{panel.measure}{scale}")
     for unused in axes.flat[len(shown) :]:
         unused.remove()
     _legend(drawn, looks, results.frame["seed"].nunique())
@@ -97,8 +98,9 @@ def figure(results: Results) -> Figure:
 
 
 def _prepare(axes: Axes, panel: Panel, table: pd.DataFrame, width: float) -> None:
-    """Set title, scales and ticks of axes of about `width` inches, for the accuracies of a table."""
-    means = table["top1"]
+    """Set title, scales and ticks of axes of about `width` inches, for the values of a table."""
+    means = table["value"]
+    percent = panel.measure == MEASURES["top1"]
     axes.set_title("\n".join(textwrap.wrap(panel.title, int(15 * width))))
     axes.set_xscale("function", functions=(_nines, _percent))
     targets = 100 * panel.table.loc[~panel.table["control"], "sparsity_target"].dropna()
@@ -106,11 +108,11 @@ def _prepare(axes: Axes, panel: Panel, table: pd.DataFrame, width: float) -> Non
         axes.set_xlim(0, SPARSITIES[-1])
     _tick(axes.xaxis, sorted(targets.unique()) or SPARSITIES, 0.35 / width)
     if means.empty:
-        axes.set_ylim(0, 100)
+        axes.set_ylim(0, 100 if percent else 1)
     # Where nets collapse, a linear axis would hide what tells the good ones apart.
-    if means.max() - means.min() > 20 and means.max() < 100:
+    if percent and means.max() - means.min() > 20 and means.max() < 100:
         # Room for the bands, but a band that reaches 100 % may not take the whole axis.
-        room = 100 - (means + table["top1_std"].fillna(0)).max()
+        room = 100 - (means + table["value_std"].fillna(0)).max()
         bottom, top = max(0.0, means.min() - 5), 100 - max(0.9 * room, 0.2 * (100 - means.max()))
         axes.set_yscale("function", functions=(_nines, _percent))
         axes.set_ylim(bottom, top)
@@ -120,25 +122,25 @@ def _prepare(axes: Axes, panel: Panel, table: pd.DataFrame, width: float) -> Non
 def _plot(axes: Axes, panel: Panel, looks: dict[str, Look]) -> None:
     """Draw a line and a band for each row that has numbers; a control has one accuracy, drawn from side to side."""
     table = panel.table.assign(x=100 * panel.table["sparsity_target"].fillna(panel.table["sparsity"]))
-    table = table.assign(spread=table["top1_std"].fillna(0)).sort_values("x", kind="stable")
-    dense = table[table["control"] & table["top1"].notna()]
-    for name, top1 in zip(dense["row"], dense["top1"], strict=True):
-        axes.axhline(top1, label=name, **looks[name])
+    table = table.assign(spread=table["value_std"].fillna(0)).sort_values("x", kind="stable")
+    dense = table[table["control"] & table["value"].notna()]
+    for name, value in zip(dense["row"], dense["value"], strict=True):
+        axes.axhline(value, label=name, **looks[name])
     pruned = table[~table["control"]]
     rows = [(looks[str(name)] | {"label": name}, points) for name, points in pruned.groupby("row", sort=False)]
     alone = pruned["x"].dropna().unique()
     if len(alone) == 1:
         axes.set_xlim(*_percent(_nines(alone[0]) + np.array([-0.3, 0.3])))
     for place, (look, points) in enumerate(rows):
-        x, top1, spread = points["x"], points["top1"], points["spread"]
+        x, value, spread = points["x"], points["value"], points["spread"]
         if len(alone) == 1:  # beside each other, not on top of each other
             x = _percent(_nines(x) + 0.15 * (2 * place + 1 - len(rows)) / (len(rows) + 1))
-        if top1.count():
-            axes.plot(x, top1, **look)
-        if top1.count() == 1:
-            axes.errorbar(x, top1, yerr=spread, fmt="none", ecolor=look["color"])
+        if value.count():
+            axes.plot(x, value, **look)
+        if value.count() == 1:
+            axes.errorbar(x, value, yerr=spread, fmt="none", ecolor=look["color"])
         else:
-            axes.fill_between(x, top1 - spread, top1 + spread, color=look["color"], alpha=0.15, linewidth=0)
+            axes.fill_between(x, value - spread, value + spread, color=look["color"], alpha=0.15, linewidth=0)
 
 
 def _nines(percent: Any) -> Any:

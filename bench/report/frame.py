@@ -27,9 +27,13 @@ ENVIRONMENT = ("cpu", "gpu", "torch", "numerics", "threads", "recipe_hash", "dat
 """What must not differ inside a mean. `git` may: where the code's numbers move, `numerics` does."""
 
 MEASURED = (
-    "top1 top1_pruned top1_pruned_bn sparsity sparsity_effective collapsed_layers params flops epochs_total"
+    "top1 top1_pruned top1_pruned_bn sparsity sparsity_effective collapsed_layers params flops epochs_total "
+    "r2 r2_pruned r2_pruned_bn"
 ).split()
 """Columns of which tables show means over seeds."""
+
+MEASURES = {"top1": "top-1 test accuracy (%)", "r2": "test R²"}
+"""What tables and figures show, by its column: top1, or r2 where the cells are a regression's."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,11 @@ class Results:
     """COLUMNS, one row a cell of the plan, in its order; status `ok`, `failed` (with a reason) or `missing`."""
     outside: dict[str, int]
     """Criterion -> number of records in the folder that are no part of the plan."""
+
+
+def measures(cells: pd.DataFrame) -> list[str]:
+    """Return which of MEASURES these cells have; top1 where they have none yet."""
+    return [name for name in MEASURES if cells[name].notna().any()] or [*MEASURES][:1]
 
 
 def tabulate(root: Path, experiment: str | None = None) -> Results:

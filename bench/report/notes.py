@@ -4,7 +4,7 @@ import textwrap
 
 import pandas as pd
 
-from bench.report.frame import Results
+from bench.report.frame import Results, measures
 from bench.report.panels import Panel
 
 TOLERANCE = 1e-3
@@ -13,8 +13,9 @@ TOLERANCE = 1e-3
 
 def legend(results: Results, best: str) -> list[str]:
     """Return what holds for all panels; `best` says how the best of a column is marked."""
+    shown = " or ".join({"top1": "accuracy", "r2": "R²"}[name] for name in measures(results.frame))
     lines = [
-        "Mean ± sample standard deviation over seeds of the accuracy after all training; "
+        f"Mean ± sample standard deviation over seeds of the {shown} after all training; "
         f"{best}: best of its column as shown, among criteria with all seeds.",
         "epochs: of training behind the final weights. dense: not pruned. dense_longer: the same, trained for the "
         "fine-tuning epochs more.",

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from bench.cell import CONTROLS
-from bench.report.frame import PANEL, ROW, Results
+from bench.report.frame import MEASURES, PANEL, ROW, Results, measures
 from bench.report.summary import summarise
 
 FINETUNING = ("finetune", "finetune_epochs")
@@ -33,6 +33,11 @@ class Panel:
     table: pd.DataFrame
     """See summarise."""
 
+    @property
+    def measure(self) -> str:
+        """What its table shows, as text."""
+        return MEASURES[measures(self.cells)[0]]
+
 
 def panels(results: Results) -> list[Panel]:
     """Return the panels of a plan, in its order, each with the controls that match it."""
@@ -49,12 +54,10 @@ def _panel(results: Results, key: Key, vary: list[str], differ: list[str]) -> Pa
     cells = results.frame[pruned.where(~control, dense)].assign(control=control)
     cells = cells.assign(row=_row_names(cells, vary))
     title = ", ".join(_said(c, key[c]) for c in differ if key[c] is not None or c != "finetune_epochs")
-    return Panel(
-        title,
-        _about(results, {c: v for c, v in key.items() if c in PANEL[:3] or c not in differ}),
-        cells,
-        summarise(cells),
-    )
+    about = _about(results, {c: v for c, v in key.items() if c in PANEL[:3] or c not in differ})
+    if len(measures(results.frame)) > 1:
+        about += f"; {MEASURES[measures(cells)[0]]}"
+    return Panel(title, about, cells, summarise(cells))
 
 
 def _about(results: Results, key: Key) -> str:

@@ -6,17 +6,17 @@ from collections.abc import Callable, Iterable
 
 import pandas as pd
 
-from bench.report.frame import MEASURED, PANEL, ROW, Results
+from bench.report.frame import MEASURED, MEASURES, PANEL, ROW, Results, measures
 from bench.report.notes import legend, notes, seeds
 from bench.report.panels import Panel, panels
 
 COUNTS = ("n_planned", "n", "failed", "missing")
-TIDY = ("panel", "row", *ROW, *PANEL, "sparsity_target", *COUNTS, "top1", "top1_std", *MEASURED[1:])
+TIDY = ("panel", "row", *ROW, *PANEL, "sparsity_target", *COUNTS, "top1", "top1_std", *MEASURED[1:], "r2_std")
 WIDTH = 110
 
 LATEX = str.maketrans(
     {character: f"\\{character}" for character in "&%$#_{}"}
-    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "²": "$^2$"}
     # Without T1 fonts these three print as other characters.
     | {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"}
     # At the start of a row they would be read as arguments of the line break before it.
@@ -83,7 +83,9 @@ def _environment(results: Results, panel: Panel, label: str) -> str:
         .to_latex(
             hrules=True,
             column_format="l" + "r" * (len(header) - 1),
-            caption=_latex(f"Top-1 test accuracy (%) by target sparsity: {about}. {seeds(panel)}"),
+            caption=_latex(
+                f"{panel.measure[0].upper()}{panel.measure[1:]} by target sparsity: {about}. {seeds(panel)}"
+            ),
             label=label,
             position="t",
             position_float="centering",
@@ -111,7 +113,8 @@ def _grid(panel: Panel, escape: Callable[[str], str], mark: Callable[[str], str]
 
 
 def _heading(results: Results) -> str:
-    return f"{results.plan['experiment']}: top-1 test accuracy (%) by target sparsity"
+    shown = " or ".join(MEASURES[name] for name in measures(results.frame))
+    return f"{results.plan['experiment']}: {shown} by target sparsity"
 
 
 def _aligned(grid: list[list[str]]) -> list[list[str]]:
@@ -141,5 +144,6 @@ def _latex(text: str) -> str:
 
 
 def _latex_cell(text: str) -> str:
-    """Return `97.1 {\\scriptsize $\\pm$ 0.4}`: seven columns of these fit a text width."""
-    return re.sub(r"^([\d.]+) ((?:\$|\().+)$", r"\1 {\\scriptsize \2}", _latex(text))
+    """Return `97.1 {\\scriptsize $\\pm$ 0.4}`: seven columns of these fit a text width; a minus is no hyphen."""
+    cell = re.sub(r"^(-?[\d.]+) ((?:\$|\().+)$", r"\1 {\\scriptsize \2}", _latex(text))
+    return re.sub(r"^-(?=\d)", "$-$", cell)

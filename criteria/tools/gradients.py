@@ -13,12 +13,15 @@ def gradients(value: Tensor, weights: dict[str, nn.Parameter], create_graph: boo
     return dict(zip(weights, grads, strict=True))
 
 
-def mean_gradients(model: nn.Module, batches: Batches, loss_fn: Loss) -> dict[str, Tensor]:
-    """Return the gradient of ONE objective, the mean loss over all samples of all batches, per prunable weight.
+def mean_gradients(
+    model: nn.Module, batches: Batches, loss_fn: Loss, weights: dict[str, nn.Parameter] | None = None
+) -> dict[str, Tensor]:
+    """Return the gradient of ONE objective, the mean loss over all samples of all batches, per named weight.
 
-    Each batch counts by its number of samples, so the result does not depend on how the samples are cut.
+    weights: the prunable ones where None. Each batch counts by its number of samples, so the result does not depend on
+    how the samples are cut.
     """
-    weights = prunable(model)
+    weights = prunable(model) if weights is None else weights
     total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
     samples = 0
     for inputs, targets in batches:

@@ -179,6 +179,23 @@ def test_batches_leave_the_data_and_the_global_generator_alone(
     assert torch.equal(torch.get_rng_state(), state)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int64])
+def test_features_and_tokens_come_as_they_are(dtype: torch.dtype) -> None:
+    rows = torch.arange(21, dtype=dtype).view(7, 3)
+    split = Split(rows, torch.arange(7) / 2)
+    data = Data(split, split, split, None, (), ())
+    read = list(batches(data, split, 4))
+    assert [len(targets) for _, targets in read] == [4, 3]
+    assert torch.equal(torch.cat([inputs for inputs, _ in read]), rows)
+    shuffled = list(batches(data, split, 3, order=seeded()))  # without the remainder of one
+    assert [len(targets) for _, targets in shuffled] == [3, 3]
+    for inputs, targets in shuffled:
+        assert inputs.dtype == dtype
+        assert torch.equal(inputs, rows[(2 * targets).long()])
+    assert list(batches(data, split[torch.arange(0)], 3)) == []
+    assert (data.input_shape, data.measure) == ((3,), "r2")
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 def test_a_gpu_sees_the_same_batches(make_split: Callable[..., Split], make_data: Callable[..., Data]) -> None:
     split = make_split(50)

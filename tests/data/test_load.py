@@ -19,7 +19,7 @@ CONF = Path(__file__).parents[2] / "conf" / "dataset"
 
 def configured(name: str, **fields: Any) -> Dataset:
     values = yaml.safe_load((CONF / f"{name}.yaml").read_text()) | fields
-    assert set(values) == set(Dataset.model_fields)
+    assert set(values) <= set(Dataset.model_fields)
     return Dataset(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
 
 
@@ -74,6 +74,14 @@ def test_a_dataset_is_read_once_a_process(reader: ModuleType, make_dataset: Call
     assert reader.calls == 1
 
 
+@pytest.mark.parametrize(("validation", "held"), [(0.1, 4), (0.49, 20), (0.0, 0), (3, 3)])
+def test_a_validation_split_below_one_is_a_share(
+    reader: ModuleType, make_dataset: Callable[..., Dataset], validation: float, held: int
+) -> None:
+    data = load(make_dataset(reader="users_reader:read", validation=validation), CPU)
+    assert (len(data.train), len(data.validation)) == (40 - held, held)
+
+
 def test_no_validation_split(reader: ModuleType, make_dataset: Callable[..., Dataset]) -> None:
     data = load(make_dataset(reader="users_reader:read", validation=0), CPU)
     assert (len(data.train), len(data.validation)) == (40, 0)
@@ -82,7 +90,7 @@ def test_no_validation_split(reader: ModuleType, make_dataset: Callable[..., Dat
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"validation": 40}, r"dataset\.validation=40 leaves nothing.*has 40 images"),
+        ({"validation": 40}, r"dataset\.validation=40 leaves nothing.*has 40 samples"),
         ({"mean": (0.5,)}, r"tiny has 3 channels: dataset\.mean and std"),
         ({"reader": "users_reader:reed"}, r"dataset\.reader=users_reader:reed is no `module:function`"),
         ({"reader": "no_such_module:read"}, r"dataset\.reader=no_such_module:read .*No module"),
@@ -106,8 +114,8 @@ def test_fetch_says_where_the_files_belong_when_the_reader_cannot_download(
     assert (tmp_path / "absent").is_dir()
 
 
-@pytest.mark.parametrize("name", ["digits", "cifar10", "cifar100", "cifar10_parquet"])
-def test_configurations_hold_exactly_the_fields(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["digits", "cifar10", "cifar100", "cifar10_parquet", "breast_cancer", "diabetes"])
+def test_configurations_hold_no_other_fields(name: str, tmp_path: Path) -> None:
     root = {"root": str(tmp_path)} if name == "cifar10_parquet" else {}
     dataset = configured(name, **root)
     assert dataset.name == name

@@ -52,6 +52,18 @@ def test_balanced_takes_as_many_of_each_class_as_it_can(labels: list[int], share
         assert number == labels.count(label) or number >= max(taken.values()) - 1
 
 
+def test_a_regressions_targets_are_drawn_at_random() -> None:
+    values = Split(torch.zeros(200, 1), torch.arange(200.0))
+    rest, held = hold_out(values, 50, seeded())
+    assert sorted([*rest.targets.tolist(), *held.targets.tolist()]) == values.targets.tolist()
+    chosen = balanced(values.targets, 50, seeded()).tolist()
+    assert len(set(chosen)) == 50
+    for numbers in (held.targets, torch.tensor(chosen).double()):
+        assert 75 < float(numbers.mean()) < 125
+        assert numbers.diff().unique().numel() > 5  # neither a block nor equal steps
+    assert not torch.equal(held.targets, hold_out(values, 50, seeded(1))[1].targets)
+
+
 def test_balanced_is_shuffled_and_which_classes_lead_is_random() -> None:
     labels = torch.arange(10).repeat_interleave(100)
     chosen = [labels[balanced(labels, 105, seeded(seed))] for seed in range(20)]

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import r2_score
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -71,6 +72,23 @@ def test_one_logit_is_two_classes() -> None:
     got = read(outputs, targets, [3, 2], loss_function(recipe(loss="bce")))
     assert (got["top1"], got["top5"]) == (80.0, None)
     assert got["loss"] == pytest.approx(float(F.binary_cross_entropy_with_logits(outputs[:, 0], targets.float())))
+
+
+@given(st.integers(2, 20), st.integers(0, 2**32), st.integers(1, 20))
+@settings(max_examples=30)
+def test_r2_of_a_regression_is_over_all_samples_however_they_are_cut(samples: int, seed: int, size: int) -> None:
+    g = torch.Generator().manual_seed(seed)
+    targets = torch.randn(samples, generator=g)
+    outputs = targets[:, None] + torch.randn(samples, 1, generator=g)
+    pairs = zip(outputs.split(size), targets.split(size), strict=True)
+    got = evaluate(Given(), pairs, loss_function(recipe(loss="mse")))
+    assert got.keys() == {"loss", "r2"}
+    assert got["r2"] == pytest.approx(r2_score(targets.double(), outputs[:, 0].double()), abs=1e-6)
+    assert got["loss"] == pytest.approx(float(F.mse_loss(outputs[:, 0], targets)), rel=1e-5)
+
+
+def test_r2_is_null_where_targets_do_not_vary() -> None:
+    assert read(torch.zeros(3, 1), torch.zeros(3), [2, 1], loss_function(recipe(loss="mse")))["r2"] is None
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -186,12 +186,16 @@ def reachable_share(model: nn.Module, masks: Masks, side: int) -> tuple[float, b
     starts = []
     for block in blocks:
         starts.append(x)
-        x = flags(forwards(block.conv2, forwards(block.conv1, x)) + block._shortcut(x))
+        out = forwards(block.conv2, forwards(block.conv1, x))
+        x = flags(out + block._shortcut(x, out.shape[1]))
     linear, features = masks["linear.weight"], x.mean((2, 3)) > 0
     used += int((linear & features).sum())
     needed = flags(linear.double().sum(0))[None, :, None, None].expand_as(x).contiguous()
     for block, start in zip(reversed(blocks), reversed(starts), strict=True):
-        through_shortcut = torch.autograd.functional.vjp(block._shortcut, start, needed)[1]
+        channels = needed.shape[1]
+        through_shortcut = torch.autograd.functional.vjp(
+            lambda x, n=channels, b=block: b._shortcut(x, n), start, needed
+        )[1]
         needed = flags(backwards(backwards(needed)) + through_shortcut)
     backwards(needed)
     return 1 - used / sum(mask.numel() for mask in masks.values()), not (linear & features).any()

@@ -1,0 +1,207 @@
+"""From a criterion's scores to the masks of a network that loses channels, heads or blocks whole."""
+
+from collections.abc import Callable, Collection, Iterable
+
+import torch
+from torch import Tensor, nn
+
+from bench.blocks import blocks
+from bench.cell import Cell
+from bench.channels import channels
+from bench.compact import Compacted, kept_units
+from bench.errors import UserError
+from bench.masks import Masks, select, shuffled, threshold
+from bench.measure.cost import flops_by_weight
+from bench.schema import Filter, Layer
+from bench.units import Units
+
+STEPS = 24
+"""Halvings of the interval in which the share of units lies that reaches a target."""
+Kept = dict[str, Tensor]
+"""Group of units -> a bool per unit, True = kept."""
+
+
+class Structure:
+    """The units of one network that a granularity removes, and what removing them means."""
+
+    def __init__(self, cell: Cell, model: nn.Module, takes_part: Collection[str], sample: Tensor) -> None:
+        """Find the units of a model that takes `sample` [1, ...]; those of excluded layers stay.
+
+        Raises UserError where there are none.
+        """
+        self.cell = cell
+        self.sample = sample
+        self.takes_part = takes_part
+        found = blocks(model, sample) if isinstance(cell.granularity, Layer) else channels(model, sample)
+        self.groups = [units for units in found if all(part.parameter in takes_part for part in units.produced)]
+        if not self.groups:
+            what = "residual blocks" if isinstance(cell.granularity, Layer) else "channels that can be removed whole"
+            raise UserError(f"model {cell.model.name} has no {what}: take another granularity")
+
+    def select(
+        self, model: nn.Module, scores: dict[str, Tensor], coupled: str, masks: Masks, target: float | None
+    ) -> Masks:
+        """Return the masks of all parameters of units, of which `target` is removed; within the masks so far.
+
+        scores: of each weight, or of each filter. Raises ValueError for a target that cannot be reached.
+        """
+        cell, scope = self.cell, self.cell.scope
+        assert scope is not None
+        grain = cell.granularity if isinstance(cell.granularity, Filter) else None
+        ranked = group_scores(self.groups, scores, grain, coupled)
+        if scope.value is not None:
+            kept = threshold(ranked, scope.value)
+            for name, score in ranked.items():
+                kept[name][score.argmax()] |= grain is not None  # a layer without filters cannot be built
+            return self.masks(model, kept)
+        assert target is not None
+        within = {u.name: kept_units(u, masks) for u in self.groups if masks and u.name in ranked}
+        return self.masks(model, select_units(ranked, target, scope.name, within, cell.min_keep, self._cost(model)))
+
+    def scored(self, scores: Collection[str]) -> set[str]:
+        """Return the weights that make units of which something is scored."""
+        groups = [u for u in self.groups if any(part.parameter in scores for part in u.produced)]
+        return {part.parameter for units in groups for part in units.produced}
+
+    def masks(self, model: nn.Module, kept: Kept) -> Masks:
+        """Return the masks of all parameters that make up units or read them, and of all weights that take part."""
+        masks = {name: torch.ones_like(model.get_parameter(name), dtype=torch.bool) for name in self.takes_part}
+        for units in self.groups:
+            dead = ~kept.get(units.name, torch.ones(units.count, dtype=torch.bool))
+            for part in (*units.produced, *units.others):
+                weight = model.get_parameter(part.parameter)
+                mask = masks.setdefault(part.parameter, torch.ones_like(weight, dtype=torch.bool))
+                gone = (dead[part.owner] & (part.owner >= 0)).nonzero().flatten()
+                mask.index_fill_(part.dim, gone.to(mask.device), False)
+        return {name: masks[name] for name, _ in model.named_parameters() if name in masks}
+
+    def shuffled(self, model: nn.Module, masks: Masks, chance: torch.Generator) -> Masks:
+        """Return masks that keep as many units of each group, others."""
+        return self.masks(model, {u.name: shuffled(kept_units(u, masks), chance) for u in self.groups})
+
+    def compacted(self, model: nn.Module, masks: Masks) -> Compacted:
+        """Return the model without what the masks remove."""
+        return Compacted(model, self.groups, masks)
+
+    def _cost(self, model: nn.Module) -> Callable[[Kept], float] | None:
+        """Return what share of the target's kind is gone where these units are kept; None where it is their number."""
+        kind = self.cell.target_kind
+        if kind == "filters":
+            return None
+        sizes: dict[str, float] = {name: weight.numel() for name, weight in model.named_parameters()}
+        if kind == "weights":
+            sizes = {name: size for name, size in sizes.items() if name in self.takes_part}
+        total = sum(sizes.values())
+        if kind == "flops":
+            total, reads = flops_by_weight(model, sizes, self.sample)
+            sizes = {name: float(count) for name, count in reads.items()}
+
+        def cost(kept: Kept) -> float:
+            masks = self.masks(model, kept)
+            gone = sum(sizes.get(name, 0) * (1 - int(mask.sum()) / mask.numel()) for name, mask in masks.items())
+            return gone / total
+
+        return cost
+
+
+def group_scores(
+    groups: Iterable[Units], scores: dict[str, Tensor], grain: Filter | None, coupled: str
+) -> dict[str, Tensor]:
+    """Return the score of each unit by group; a group of which no layer is scored is absent.
+
+    scores: of each weight, or of each filter [out_channels]. grain: how a filter's weights become one score; None for
+    blocks, whose score is the mean over all their weights. coupled: "sum" adds the members up; "mean" takes the mean
+    over the weights that make the unit, each layer's scores divided by their mean absolute value and put back on the
+    scale that the members have on average, so that coupled groups and single layers compare.
+    """
+    return {
+        units.name: _unit_scores(units, scores, grain, coupled)
+        for units in groups
+        if any(part.parameter in scores for part in units.produced)
+    }
+
+
+def _unit_scores(units: Units, scores: dict[str, Tensor], grain: Filter | None, coupled: str) -> Tensor:
+    members = [
+        (part.owner, scores[part.parameter].detach().double().cpu())
+        for part in units.produced
+        if part.parameter in scores
+    ]
+    sizes = [score[0].numel() if grain is None or grain.reduce == "mean" else 1 for _, score in members]
+    rows = [_filters(score, grain.reduce if grain else "mean") for _, score in members]
+    scales = [_mean_size(row) for row in rows]
+    if grain and grain.normalise == "layer_mean":
+        rows, scales = [row / scale for row, scale in zip(rows, scales, strict=True)], [1.0] * len(rows)
+    total = torch.zeros(units.count, dtype=torch.float64)
+    weight = torch.zeros(units.count, dtype=torch.float64)
+    divides = grain is not None and coupled == "mean" and len(rows) > 1
+    for (owner, _), row, size, scale in zip(members, rows, sizes, scales, strict=True):
+        mine = owner >= 0
+        total.index_add_(0, owner[mine], row[mine] * size / (scale if divides else 1))
+        weight.index_add_(0, owner[mine], torch.full_like(row[mine], size))
+    if coupled == "sum":
+        return total
+    common = sum(scale * size for scale, size in zip(scales, sizes, strict=True)) / sum(sizes) if divides else 1.0
+    return total / weight.clamp(min=1) * common
+
+
+def _filters(score: Tensor, reduce: str) -> Tensor:
+    """Return one score a filter [out_channels] from those of its weights; a filter's own score is taken as it is."""
+    if score.dim() == 1:
+        return score
+    rows = score.flatten(1)
+    if reduce == "l2":
+        return rows.square().sum(1).sqrt()
+    return rows.sum(1) if reduce == "sum" else rows.mean(1)
+
+
+def _mean_size(row: Tensor) -> float:
+    return float(row.abs().mean()) or 1.0
+
+
+def select_units(
+    scores: dict[str, Tensor],
+    target: float,
+    scope: str,
+    within: Kept,
+    min_keep: float,
+    cost: Callable[[Kept], float] | None,
+) -> Kept:
+    """Return which units to keep, by group, so that the target is reached.
+
+    cost None: `target` is the share of units. Else it is the share that `cost` returns, and of all numbers of units
+    that can be removed in the order of their scores, that which comes nearest is removed. Raises ValueError for a
+    target that `min_keep` makes unreachable.
+    """
+
+    def removing(share: float) -> Kept:
+        return select(scores, share, scope, within or None, min_keep=min_keep)
+
+    if cost is None:
+        return removing(target)
+    best, low, high = within or removing(0.0), 0.0, 1.0
+    reached = cost(best)
+    for _ in range(STEPS):
+        middle = (low + high) / 2
+        if _below(middle, scores, scope, within):
+            low = middle
+            continue
+        try:
+            kept = removing(middle)
+        except ValueError:  # more than min_keep lets go
+            high = middle
+            continue
+        share = cost(kept)
+        if abs(share - target) < abs(reached - target):
+            best, reached = kept, share
+        low, high = (middle, high) if share < target else (low, middle)
+    if reached < target - 0.01:
+        raise ValueError(f"no more than {reached:.4f} of the target's kind can be removed, {target:g} is asked for")
+    return best
+
+
+def _below(share: float, scores: dict[str, Tensor], scope: str, within: Kept) -> bool:
+    """Whether more than this share is gone already."""
+    gone = [(int((~within[name]).sum()) if within else 0, len(score)) for name, score in scores.items()]
+    counted = gone if scope == "layer" else [tuple(map(sum, zip(*gone, strict=True)))]
+    return any(round(share * count) < less for less, count in counted)
