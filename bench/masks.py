@@ -92,7 +92,7 @@ def _select_together(scores: dict[str, Tensor], count: int, within: Masks | None
         kept = alive.clone()
         kept[alive] = _lowest_removed(flat[alive], remove)
     if count > len(flat) - sum(least.values()):
-        raise ValueError(f"min_keep leaves fewer than the {count} weights that the sparsity removes")
+        raise ValueError(f"min_keep lets fewer than the {count} of {len(flat)} go that the sparsity asks for")
     pieces = torch.split(kept, [score.numel() for score in scores.values()])
     return {name: part.view(score.shape).clone() for (name, score), part in zip(scores.items(), pieces, strict=True)}
 

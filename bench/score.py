@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import criteria
 from bench.cell import Cell
@@ -48,7 +49,9 @@ def score(
 ) -> dict[str, Tensor]:
     """Return the criterion's scores of the model as it is; eval mode unless the cell says train. Mode is restored."""
     # A stream of its own for what a model draws in train mode (dropout); the guard restores the global generators.
-    with in_mode(model, train=cell.score_mode == "train"), global_stream(cell.seed, "score"):
+    # Plain attention: the fused kernels have no second derivative, and torch.func cannot batch them.
+    mode = in_mode(model, train=cell.score_mode == "train")
+    with mode, global_stream(cell.seed, "score"), sdpa_kernel(SDPBackend.MATH):
         return criterion.score(model, batches, loss_function(cell.recipe))
 
 

@@ -14,11 +14,11 @@ from typing import Any
 import torch
 
 from bench import contract, data, store
-from bench.cell import CONTROLS, Cell
+from bench.cell import Cell
 from bench.errors import UserError
-from bench.run import initial, run_cell
+from bench.preflight import Preflight
+from bench.run import run_cell
 from bench.schema import Dataset
-from bench.score import load, scoring_set, taking_part
 from bench.stage import Workbench
 from bench.tasks import Result, Start, record_failure
 from criteria import CriterionError
@@ -69,6 +69,7 @@ class Worker:
     def __init__(self, bench: Workbench, debug: bool) -> None:
         self.bench = bench
         self.debug = debug
+        self.preflight = Preflight(bench)
 
     def gpus(self, _: None) -> int:
         """Return the number of CUDA devices."""
@@ -80,19 +81,15 @@ class Worker:
 
     def check(self, cell: Cell) -> None:
         """Try what a cell needs of data and model; UserError for what is wrong."""
-        samples = data.load(cell.dataset, self.bench.device)
-        model = initial(cell, samples, self.bench.device)
-        _check_fits(cell, samples)
-        taking_part(cell, model)
-        if cell.criterion not in CONTROLS:
-            scoring_set(cell, samples)
+        self.preflight.data_and_model(cell)
 
     def check_criterion(self, cell: Cell) -> None:
-        """Import a cell's criterion; UserError where that fails."""
-        try:
-            load(cell)
-        except CriterionError as error:
-            raise UserError(" ".join(str(error).split())) from error
+        """Import a cell's criterion and try it; UserError where it refuses this network."""
+        self.preflight.criterion(cell)
+
+    def check_target(self, cell: Cell) -> None:
+        """Try whether a cell's target can be reached; UserError where it cannot."""
+        self.preflight.target(cell)
 
     def contract(self, name: str) -> tuple[str, bool]:
         """Run the contract suite on a criterion; return its report and whether a case has failed."""
@@ -127,17 +124,6 @@ class Worker:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{Path(frame.filename).name}:{frame.lineno}; debug=true shows more"
         return f"{type(error).__name__}: {' '.join(str(error).split())} ({where})"
-
-
-def _check_fits(cell: Cell, samples: data.Data) -> None:
-    """Refuse a recipe that is for other data."""
-    name, loss, classes = cell.dataset.name, cell.recipe.loss, samples.num_classes
-    if loss != "mse" and classes is None:
-        raise UserError(f"recipe.loss={loss} is for classes, and {name} is a regression; use recipe.loss=mse")
-    if loss == "bce" and classes != 2:
-        raise UserError(f"recipe.loss=bce is for two classes; {name} has {classes}")
-    if (cell.recipe.crop_padding or cell.recipe.flip) and len(samples.input_shape) != 3:
-        raise UserError(f"recipe.crop_padding and recipe.flip are for images; {name} has none: set them to 0 and false")
 
 
 def _result(record: dict[str, Any]) -> Result:

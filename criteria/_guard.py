@@ -62,7 +62,7 @@ class Criterion:
             self.observer.observe(model)
 
 
-def checked(scores: Scores, model: nn.Module, name: str, form: str) -> Scores:
+def checked(scores: Scores, model: nn.Module, name: str, form: str = "weight") -> Scores:
     """Return copies of the scores, in float32 or float64; raise CriterionError that names what is wrong and where.
 
     form: "weight" or "filter", what one score is for. Copies, because a score may be a view of a weight that

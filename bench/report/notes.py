@@ -62,7 +62,9 @@ def _off_target(panel: Panel) -> str:
     cells = panel.cells[panel.cells["status"] == "ok"]
     off = cells[(cells["sparsity"] - cells["sparsity_target"]).abs() > TOLERANCE]
     cases = [f"{row}{_at(target)} reached {100 * reached:.4g} %" for row, target, reached in _first_of_each(off)]
-    return f"Sparsity off its target: {'; '.join(cases)}." if cases else ""
+    kinds = {*panel.cells["target_kind"].dropna()} - {"weights"}
+    what = f"Targets are shares of {' or '.join(sorted(kinds))}; of the weights" if kinds else "Sparsity off its target"
+    return f"{what}: {'; '.join(cases)}." if cases else ""
 
 
 def _left_dense(panel: Panel) -> str:

@@ -115,18 +115,22 @@ def _make_missing(
 def _tried(pool: Pool, cells: list[Cell], broken: dict[str, str]) -> dict[str, str]:
     """Try once, before any training, whatever the cells need; return criterion -> what is wrong with it.
 
-    Raises UserError for what all criteria share: data, model, scoring set.
+    Raises UserError for what all criteria share (data, model, scoring set) and for a target that cannot be reached.
     """
-    loadable = [cell for cell in cells if cell.criterion not in broken]
-    kinds = {(c.dense_key, c.criterion, str(c.criterion_options), c.score_mode): c for c in loadable}
+    first = min((cell.seed for cell in cells), default=0)
+    loadable = [cell for cell in cells if cell.criterion not in broken and cell.seed == first]
+    criteria = {(c.dense_key, c.criterion, str(c.criterion_options), c.structured, c.score_mode): c for c in loadable}
     problems: dict[str, str] = {}
-    for cell in kinds.values():
+    for cell in criteria.values():
         pool.ask("check", cell)
         if cell.criterion not in (*CONTROLS, *problems):
             try:
                 pool.ask("check_criterion", cell)
             except UserError as error:
                 problems[cell.criterion] = f"criterion {cell.criterion}: {error}"
+    for cell in loadable:
+        if cell.criterion not in (*CONTROLS, *problems):
+            pool.ask("check_target", cell)
     return problems
 
 

@@ -120,7 +120,7 @@ def test_its_defaults_are_the_papers():
     assert description.observes is True
     assert description.facts["SCHEDULE"] == {"name": "gradual"}
     assert (description.facts["UNIT"], description.facts["WHEN"]) == ("mean", "trained")
-    assert description.options == {}
+    assert description.options == {"granularity": "weight"}
     assert "arXiv:2005.07683" in description.facts["SOURCE"]
 
 

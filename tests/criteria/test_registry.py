@@ -71,7 +71,12 @@ def test_describe_tells_what_the_file_says(name):
     assert description.facts["UNIT"] == ("batch" if name == "taylor" else "mean")
     defaults = (description.facts[fact] for fact in ("GRANULARITY", "SCOPE", "SCHEDULE"))
     assert tuple(defaults) == ("weight", "global", "one_shot")
-    assert description.options == {"grasp": {"temperature": 200.0}, "random": {"seed": 0}}.get(name, {})
+    options = {
+        "grasp": {"temperature": 200.0},
+        "random": {"seed": 0},
+        "taylor": {"granularity": "weight", "gate": None},
+    }
+    assert description.options == options.get(name, {})
 
 
 def test_describe_and_available_import_no_torch(write):
@@ -226,6 +231,9 @@ def test_duplicate_names_are_refused_with_both_files(publish, write):
         ),
         ("UNIT = 'bat' + 'ch'\ndef score(model, batches, loss_fn): ...\n", r"line 1: UNIT must be a literal"),
         ("UNIT = 'epoch'\ndef score(model, batches, loss_fn): ...\n", r"UNIT is 'epoch'.*: mean, batch or sample"),
+        ("COUPLED = 'max'\ndef score(model, batches, loss_fn): ...\n", r"COUPLED is 'max'.*: mean or sum"),
+        ("SIGNED = 'yes'\ndef score(model, batches, loss_fn): ...\n", r"SIGNED is 'yes'.*: True or False"),
+        ("SCALE = None\ndef score(model, batches, loss_fn): ...\n", r"SCALE is None.*: network or layer"),
     ],
 )
 def test_an_unreadable_file_is_named_in_one_line(source, words, tmp_path):
@@ -278,6 +286,9 @@ def test_facts_are_read_annotated_or_not_and_other_names_are_not(write):
         "SCOPE": "global",
         "SCHEDULE": "one_shot",
         "WHEN": "init",
+        "COUPLED": "mean",
+        "SIGNED": False,
+        "SCALE": "network",
     }
 
 

@@ -1,0 +1,74 @@
+"""What is tried on an untrained network before any training, so that an error costs seconds and not hours."""
+
+from torch import Tensor, nn
+
+from bench import data
+from bench.cell import CONTROLS, Cell
+from bench.data import Data
+from bench.errors import UserError
+from bench.lineage import Lineage
+from bench.prune import Pruner, structure_of
+from bench.run import initial
+from bench.score import load, score, scoring_set, taking_part
+from bench.stage import Workbench
+from criteria import CriterionError, NonFiniteScoresError
+
+
+class Preflight:
+    """Tries cells one after the other; questions about the same network share it."""
+
+    def __init__(self, bench: Workbench) -> None:
+        self.bench = bench
+        self._network: tuple[str, nn.Module] | None = None
+
+    def data_and_model(self, cell: Cell) -> None:
+        """Load both; UserError for what is wrong with them, or does not fit together."""
+        samples, _ = self._loaded(cell)
+        if cell.criterion not in CONTROLS:
+            scoring_set(cell, samples)
+
+    def criterion(self, cell: Cell) -> None:
+        """Import a cell's criterion and score by two samples; UserError where it refuses this network."""
+        try:
+            self._scores(cell)
+        except CriterionError as error:
+            raise UserError(" ".join(str(error).split())) from error
+
+    def target(self, cell: Cell) -> None:
+        """Select as a cell would; UserError for a target that cannot be reached."""
+        samples, model = self._loaded(cell)
+        lineage = Lineage(model, structure_of(cell, model, samples))
+        scores, pruner = self._scores(cell), Pruner(cell, samples, self.bench)
+        taken, _ = pruner.removable(lineage, scores)
+        pruner.selected(lineage, {name: scores[name] for name in taken}, cell.sparsity)
+
+    def _loaded(self, cell: Cell) -> tuple[Data, nn.Module]:
+        samples = data.load(cell.dataset, self.bench.device)
+        if self._network is None or self._network[0] != cell.dense_key:
+            self._network = (cell.dense_key, initial(cell, samples, self.bench.device))
+            _check_fits(cell, samples)
+            taking_part(cell, self._network[1])
+        return samples, self._network[1]
+
+    def _scores(self, cell: Cell) -> dict[str, Tensor]:
+        """Return a criterion's scores by two samples; where they fail, which their cells will record, the weights."""
+        samples, model = self._loaded(cell)
+        criterion = load(cell)
+        batches = [(inputs[:2], targets[:2]) for inputs, targets in scoring_set(cell, samples)[:1]]
+        try:
+            return score(cell, criterion, model, batches)
+        except Exception as error:
+            if isinstance(error, CriterionError) and not isinstance(error, NonFiniteScoresError):
+                raise
+        return {name: weight.detach().abs() for name, weight in taking_part(cell, model).items()}
+
+
+def _check_fits(cell: Cell, samples: Data) -> None:
+    """Refuse a recipe that is for other data."""
+    name, loss, classes = cell.dataset.name, cell.recipe.loss, samples.num_classes
+    if loss != "mse" and classes is None:
+        raise UserError(f"recipe.loss={loss} is for classes, and {name} is a regression; use recipe.loss=mse")
+    if loss == "bce" and classes != 2:
+        raise UserError(f"recipe.loss=bce is for two classes; {name} has {classes}")
+    if (cell.recipe.crop_padding or cell.recipe.flip) and len(samples.input_shape) != 3:
+        raise UserError(f"recipe.crop_padding and recipe.flip are for images; {name} has none: set them to 0 and false")
