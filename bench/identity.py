@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import store
+from bench import folders, store
 from bench.errors import UserError
 from bench.schema import Dataset, Model
 from criteria._fingerprint import fingerprint as code_fingerprint
@@ -37,6 +37,16 @@ SKLEARN = {
 TEXT = "bench.data.text:read"
 FILES = {"bench.data.parquet:read": ("train.parquet", "test.parquet")}
 """Reader -> the files it reads below the dataset's root."""
+IMAGENET, IMAGENETTE = "bench.data.folder:imagenet", "bench.data.folder:imagenette"
+TINY_IMAGENET, IMAGES = "bench.data.folder:tiny_imagenet", "bench.data.folder:read"
+FOLDERS = (IMAGENET, IMAGENETTE, TINY_IMAGENET, IMAGES)
+"""Readers of image files in class folders (bench.folders)."""
+IMAGENET_ARCHIVES = {
+    "ILSVRC2012_img_train.tar": "1d675b47d978889d74fa0da5fadfb00e",
+    "ILSVRC2012_img_val.tar": "29b22e2961454d5413ddabcf34fc5622",
+    "ILSVRC2012_devkit_t12.tar.gz": "fa75699e90414af021442c21a62c3abf",
+}
+"""File -> md5; what ImageNet's class folders can be made from (bench.data.imagenet)."""
 ARCHIVES = {
     "bench.data.cifar:cifar10": Archive(
         "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
@@ -50,6 +60,18 @@ ARCHIVES = {
         "cifar-100-python",
         ("train", "test", "meta"),
     ),
+    TINY_IMAGENET: Archive(
+        "http://cs231n.stanford.edu/tiny-imagenet-200.zip",
+        "90528d7ca1a48142e341f4ef8d21d0de",
+        "tiny-imagenet-200",
+        folders.PARTS,
+    ),
+    IMAGENETTE: Archive(
+        "https://s3.amazonaws.com/fast-ai-imageclas/imagenette2-160.tgz",
+        "e793b78cc4c9e9a4ccc0c1155377a412",
+        "imagenette2-160",
+        folders.PARTS,
+    ),
 }
 
 
@@ -58,6 +80,13 @@ def folder(dataset: Dataset) -> Path:
     if not dataset.root:
         raise UserError(f"dataset {dataset.name} needs a folder: give dataset.root=DIR")
     return Path(dataset.root).expanduser()
+
+
+def image_folder(dataset: Dataset) -> Path:
+    """Return the folder that holds train/ and val/: the root, or what an archive unpacks to below it."""
+    root = folder(dataset)
+    archive = ARCHIVES.get(dataset.reader)
+    return root / archive.folder if archive and not folders.is_present(root) else root
 
 
 def files(dataset: Dataset) -> list[Path]:
@@ -97,6 +126,8 @@ def _text_files(root: Path) -> list[Path]:
 
 def is_present(dataset: Dataset) -> bool:
     """Whether the dataset's files are there; whether they are whole is checked where they are read."""
+    if dataset.reader in FOLDERS:
+        return folders.is_present(image_folder(dataset))
     paths = files(dataset)
     return bool(paths) and all(path.is_file() for path in paths)
 
@@ -110,6 +141,9 @@ def where(dataset: Dataset) -> str:
         return f"put train.csv or train.parquet (and test.*) into {root}, or name a folder or file: dataset.root=PATH"
     if archive := ARCHIVES.get(dataset.reader):
         return f"put {archive.file} (md5 {archive.md5}) into the folder {root}"
+    if dataset.reader in FOLDERS:
+        archives = f", or {', '.join(IMAGENET_ARCHIVES)}," if dataset.reader == IMAGENET else ""
+        return f"put train/CLASS/IMAGE and val/CLASS/IMAGE{archives} into {root}, or name another: dataset.root=DIR"
     names = " and ".join(FILES.get(dataset.reader, ("its files",)))
     return f"put {names} into the folder {root}, or name another with dataset.root=DIR"
 
@@ -117,8 +151,13 @@ def where(dataset: Dataset) -> str:
 def content_hash(dataset: Dataset, cache_file: Path | None = None) -> str:
     """Return the published checksum of a known archive, the sha256 of a single file, or a hash of several files'.
 
-    cache_file: JSON that keeps the sha256 of files by path, size and time of change. UserError for absent files.
+    Of a folder of images: a hash of their paths, classes and sizes, without those that are skipped.
+    cache_file: JSON that keeps the sha256 of files by path, size and time of change, and which images are unreadable.
+    UserError for absent files, and for unreadable images that are not to be skipped.
     """
+    if dataset.reader in FOLDERS:
+        parts = images(dataset, cache_file)
+        return store.digest([[part.paths, part.labels, part.sizes] for part in parts])
     if archive := ARCHIVES.get(dataset.reader):
         return archive.md5
     if not is_present(dataset):
@@ -130,6 +169,38 @@ def content_hash(dataset: Dataset, cache_file: Path | None = None) -> str:
     root = _sklearn_folder() if dataset.reader in SKLEARN else folder(dataset)
     names = [path.relative_to(root).as_posix() for path in paths]
     return store.digest(sorted(zip(names, hashes, strict=True)))
+
+
+def images(dataset: Dataset, cache_file: Path | None = None) -> tuple[folders.Part, folders.Part]:
+    """Return the readable images (train, val) of a dataset of image files.
+
+    Each is decoded once to see whether it can be, unless `cache_file` knows; 1.3 million take minutes. Raises UserError
+    where the folders are absent, or where images are unreadable and `dataset.skip_unreadable` is false.
+    """
+    root = image_folder(dataset)
+    if not folders.is_present(root):
+        raise UserError(f"dataset {dataset.name} is not there: {where(dataset)}")
+    train, val = folders.parts(root)
+    bad = _unreadable(root, (train, val), cache_file)
+    if bad and not dataset.skip_unreadable:
+        named = ", ".join(str(root / path) for path in bad[:3]) + (", ..." if len(bad) > 3 else "")
+        total = len(train.paths) + len(val.paths)
+        raise UserError(
+            f"dataset {dataset.name}: {len(bad)} of {total} images are unreadable: {named}; "
+            "replace or remove them, or leave them out with dataset.skip_unreadable=true"
+        )
+    return (train.without({*bad}), val.without({*bad})) if bad else (train, val)
+
+
+def _unreadable(root: Path, parts: tuple[folders.Part, ...], cache_file: Path | None) -> list[str]:
+    key = f"unreadable {root.resolve()} {store.digest([[part.paths, part.sizes, part.times] for part in parts])}"
+    known = _read_cache(cache_file)
+    if key not in known:
+        known[key] = json.dumps(folders.unreadable(root, [path for part in parts for path in part.paths]))
+        if cache_file:
+            store.write(cache_file, json.dumps(known, indent=1).encode())
+    bad: list[str] = json.loads(known[key])
+    return bad
 
 
 def _hashes(paths: list[Path], cache_file: Path | None) -> list[str]:

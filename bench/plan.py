@@ -25,6 +25,7 @@ from bench.schema import (
     Frozen,
     Granularity,
     Iterative,
+    Layer,
     Low,
     OneShot,
     Recipe,
@@ -120,7 +121,7 @@ def _criterion_cells(
         retrains = timed.name == "trained" or (timed.name == "init" and budget == "equal")
         path = schedule or defaults.schedule
         grain = granularity or defaults.granularity
-        region = scope if isinstance(grain, NM) else scope or defaults.scope
+        region = scope if isinstance(grain, NM) else scope or _default_scope(defaults.scope, grain)
         shares = _shares(settings.sparsity, grain, region)
         if isinstance(path, Iterative) and path.stop is not None:
             path, shares = path.model_copy(update={"end": max(settings.sparsity)}), (None,)
@@ -182,6 +183,13 @@ def _shared(choice: Choice, out: str) -> dict[str, Any]:
         "prunable": choice.prunable,
         "scoring": choice.scoring,
     }
+
+
+def _default_scope(own: Scope, grain: Granularity) -> Scope:
+    """Return a criterion's own scope, or what comes nearest where it is for single weights."""
+    if isinstance(grain, Layer):
+        return Scope(name="global")
+    return own if isinstance(grain, Weight) or own.name in ("global", "layer") else Scope(name="layer")
 
 
 def _shares(given: tuple[float, ...], grain: Granularity, scope: Scope | None) -> tuple[float | None, ...]:

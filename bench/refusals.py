@@ -1,7 +1,7 @@
 """Which combinations of a criterion and the axes are not defined, each with one line that says why. No torch."""
 
 from bench.cell import Cell, spelled
-from bench.schema import NM, Block, Filter, Gradual, Layer, Regrow, Rewound
+from bench.schema import NM, Block, Filter, Gradual, Layer, Regrow, Rewound, Weight
 from criteria import Description
 
 
@@ -128,7 +128,9 @@ def _ablation(cell: Cell, _: Description) -> str | None:
 def _equal_masks(cell: Cell, _: Description) -> str | None:
     """Name the pair whose masks are provably the same."""
     scope = cell.scope.name if cell.scope else ""
-    if cell.criterion == "lamp" and scope in ("layer", "erk", "row", "lamp"):
+    if cell.criterion == "lamp" and isinstance(cell.granularity, NM):
+        return "within a layer lamp ranks as magnitude does: at granularity=nm its masks are those of magnitude"
+    if cell.criterion == "lamp" and isinstance(cell.granularity, Weight) and scope in ("layer", "erk", "row", "lamp"):
         return f"within a layer lamp ranks as magnitude does: at scope={scope} its masks are those of magnitude"
     reduce = cell.granularity.reduce if isinstance(cell.granularity, Filter) else "mean"
     if cell.criterion == "magnitude" and reduce != "mean":

@@ -46,6 +46,18 @@ class Dataset(Frozen):
     """Of images, per channel, for pixels scaled to [0, 1]; what else is standardised finds its own."""
     text: Text | None = None
     """For readers of text alone."""
+    size: int | None = Field(default=None, ge=1)
+    """For readers of image files: the inputs are squares of this many pixels a side."""
+    resize: int | None = Field(default=None, ge=1)
+    """For readers of image files: shorter side before the centre crop in evaluation; null = `size`."""
+    skip_unreadable: bool = False
+    """For readers of image files: leave out those that cannot be decoded, rather than refuse the run."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Dataset":
+        if self.resize and self.resize < (self.size or 0):
+            raise ValueError(f"resize={self.resize} leaves images smaller than size={self.size}")
+        return self
 
 
 class Model(Frozen):
@@ -55,7 +67,8 @@ class Model(Frozen):
     factory: str
     options: dict[str, Any] = {}
     weights: str | None = None
-    """File of a state dict to begin with, in place of the seed's initialisation."""
+    """What to begin with in place of the seed's initialisation: a file of a state dict, or, of torchvision's and timm's
+    models, the name of published weights (IMAGENET1K_V1, fb_in1k)."""
 
 
 class Recipe(Frozen):
@@ -91,6 +104,8 @@ class Recipe(Frozen):
     """Zero pixels added on each side before a random crop; 0 = no crop."""
     flip: bool = False
     """Random horizontal flip."""
+    crop_area: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Images read from files: random resized crops of at least this share of the area; null = the centre crop."""
     finetune_epochs: int = Field(ge=0)
 
     @model_validator(mode="after")

@@ -146,6 +146,7 @@ class Trainer:
                 augmentation=generator(self.seed, self.stream, "augmentation", epoch),
                 crop_padding=self.recipe.crop_padding,
                 flip=self.recipe.flip,
+                crop_area=self.recipe.crop_area,
             )
 
     def run_compacted(self, small: Compacted, until: int, on_epoch: Callable[[dict[str, Any]], None]) -> None:

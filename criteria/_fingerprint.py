@@ -3,6 +3,7 @@
 import ast
 import hashlib
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 
@@ -28,18 +29,24 @@ def _imported(file: Path, folder: Path) -> set[Path]:
 
     Raises SyntaxError with the file's name.
     """
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(file.read_bytes(), filename=str(file))):
-        if isinstance(node, ast.Import):
-            names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            package = file.relative_to(folder).parent.parts
-            above = package[: len(package) - node.level + 1] if node.level else ()
-            base = ".".join((*above, *((node.module,) if node.module else ())))
-            names.update((base, *(f"{base}.{alias.name}".lstrip(".") for alias in node.names)))
+    names = _names(file.read_bytes(), file.relative_to(folder).parent.parts, str(file))
     paths = {path for name in names if name for path in _paths(name.split("."), folder)}
     candidates = (option for path in paths for option in (path.with_suffix(".py"), path / "__init__.py"))
     return {candidate for candidate in candidates if candidate.is_file()}
+
+
+@lru_cache(maxsize=512)
+def _names(code: bytes, package: tuple[str, ...], file: str) -> frozenset[str]:
+    """Return the dotted names that a file's code imports; parsed once, since a plan asks again and again."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(code, filename=file)):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else ()
+            base = ".".join((*above, *((node.module,) if node.module else ())))
+            names.update((base, *(f"{base}.{alias.name}".lstrip(".") for alias in node.names)))
+    return frozenset(names)
 
 
 def _paths(parts: list[str], folder: Path) -> Iterator[Path]:

@@ -246,6 +246,34 @@ def test_every_rule_has_a_plugin_that_breaks_it():
     assert set(BROKEN) == set(CASES) - {"loads"}
 
 
+FILTERS = "{k: p.detach().abs().flatten(1).sum(1) for k, p in prunable(model).items()}"
+BOTH = f"if granularity == 'weight': {GOOD}\n"
+GRANULARITY = ", *, granularity='weight'"
+
+
+def test_a_criterion_of_filters_alone_gives_one_score_a_filter(plugin):
+    top = "GRANULARITY = 'filter'"
+    assert not failed(check(plugin(f"return {FILTERS}", top)))
+    words = r"1\.weight has shape \(8, 108\); give it its first dimension, one score a filter, \(8,\)"
+    assert re.search(words, failed(check(plugin(GOOD, top)))["shapes"])
+
+
+@pytest.mark.parametrize(
+    ("body", "case", "words"),
+    [
+        (f"return {FILTERS}", None, ""),
+        (GOOD, "filter: shapes", r"score of 1\.weight has shape \(8, 108\); give it its first dimension"),
+        ("raise CriterionError('no batch norm')", "filter: runs", "it refuses every net, so nothing of it is tested"),
+        (f"model.train()\nreturn {FILTERS}", "filter: mode", "the mode of"),
+    ],
+)
+def test_both_forms_of_a_criterion_are_asked(body, case, words, plugin):
+    cases = check(plugin(BOTH + body, options=GRANULARITY))
+    assert [c.name for c in cases] == [*CASES, *(f"filter: {name}" for name in CASES[2:])]
+    assert list(failed(cases)) == ([case] if case else [])
+    assert re.search(words, failed(cases).get(case, ""))
+
+
 OBSERVER = (
     HEAD
     + """

@@ -14,6 +14,7 @@ from bench.data.fitting import indexed, standardised
 from bench.data.samples import Data, Raw, Split
 from bench.data.scoring import scoring_batches
 from bench.data.splits import hold_out
+from bench.data.streaming import ImageFiles
 from bench.errors import UserError
 from bench.seeds import generator
 
@@ -71,6 +72,8 @@ def _reader(dataset: schema.Dataset) -> Callable[[schema.Dataset], Any]:
 
 
 def _on_device(split: Split, device: torch.device) -> Split:
+    if isinstance(split.inputs, ImageFiles):
+        return Split(split.inputs, split.targets.to(device))
     # channels_last: a pixel's channels lie together, so that augmentation moves whole pixels.
     layout = torch.channels_last if split.inputs.dim() == 4 else torch.contiguous_format
     return Split(split.inputs.contiguous(memory_format=layout).to(device), split.targets.to(device))

@@ -3,13 +3,14 @@
 An epoch of CIFAR-10 (50,000 images, batches of 128) takes 0.1 s on one CPU core, 0.25 s with crops and flips.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from bench.data.samples import Data, Split
+from bench.data.streaming import ImageFiles, stream
 
 
 def batches(
@@ -20,20 +21,29 @@ def batches(
     augmentation: torch.Generator | None = None,
     crop_padding: int = 0,
     flip: bool = False,
+    crop_area: float | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield (inputs [B, ...], targets [B]) of a split of `data`, once over.
 
     Images come as float32 [B, C, H, W] in channels_last, normalised; features and tokens as they are.
     size: samples a batch; None = all in one. order: shuffles with this CPU generator; None keeps the split's order, as
     evaluation does. augmentation: moves each image by up to `crop_padding` pixels, black ones coming in from outside,
-    and mirrors it with probability 1/2 (`flip`); None augments nothing. The last batch may be smaller, but a shuffled
-    remainder of one sample is left out: batch norm cannot train on it.
+    and mirrors it with probability 1/2 (`flip`); None augments nothing. Of images in files it takes random resized
+    crops of at least `crop_area` of the image in place of the padded ones. The last batch may be smaller, but a
+    shuffled remainder of one sample is left out: batch norm cannot train on it.
     """
     count = len(split)
     size = size or max(count, 1)
     positions = (torch.arange(count) if order is None else torch.randperm(count, generator=order)).to(data.device)
     if order is not None and count > size and count % size == 1:
         positions = positions[:-1]
+    if isinstance(split.inputs, ImageFiles):
+        normalise = _normaliser(data, split.inputs.shape)
+        chance = augmentation if flip or crop_area else None
+        decoded = stream(split.inputs, positions, size, data.device, chance, crop_area, flip)
+        for chosen, images in zip(positions.split(size), decoded, strict=True):
+            yield normalise(images), split.targets[chosen]
+        return
     if split.inputs.dtype == torch.uint8:
         yield from _images(data, split, size, positions, augmentation, crop_padding, flip)
         return
@@ -56,16 +66,23 @@ def _images(
     pixels = None
     if augmentation is not None and (crop_padding or flip):
         pixels = _rows_and_columns(images.shape, crop_padding, flip, augmentation, data.device)
-    # As large as an image: spread over the pixels beforehand, the inner loop of the arithmetic is long.
-    mean, std = (torch.tensor(of, device=data.device).mul(255).expand(images.shape[1:]) for of in (data.mean, data.std))
-    mean, std = mean.contiguous(), std.contiguous()
+    normalise = _normaliser(data, split.inputs.shape)
     for start in range(0, len(positions), size):
         chosen = positions[start : start + size]
         batch = images.index_select(0, chosen)
         if pixels:
             rows, columns = (index[start : start + size] for index in pixels)
             batch = _moved(batch, rows, columns, crop_padding)
-        yield batch.float().sub_(mean).div_(std).permute(0, 3, 1, 2), split.targets[chosen]
+        yield normalise(batch), split.targets[chosen]
+
+
+def _normaliser(data: Data, shape: torch.Size) -> Callable[[Tensor], Tensor]:
+    """Return what makes uint8 images [B, H, W, C] the inputs of a network, float32 [B, C, H, W]; shape: of a split."""
+    _, channels, height, width = shape
+    # As large as an image: spread over the pixels beforehand, the inner loop of the arithmetic is long.
+    values = (torch.tensor(of, device=data.device).mul(255) for of in (data.mean, data.std))
+    mean, std = (value.expand(height, width, channels).contiguous() for value in values)
+    return lambda images: images.float().sub_(mean).div_(std).permute(0, 3, 1, 2)
 
 
 def _rows_and_columns(

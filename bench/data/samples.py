@@ -11,7 +11,8 @@ class Split:
     """Labelled samples.
 
     inputs: images uint8 [N, C, H, W], features float32 [N, F], or tokens int64 [N, T] (ids; 0 pads, 1 is an unknown
-    word). targets: classes int64 [N], or the values of a regression float32 [N].
+    word); or images in files, which have a tensor's shape and indexing (bench.data.streaming.ImageFiles). targets:
+    classes int64 [N], or the values of a regression float32 [N].
     """
 
     inputs: Tensor

@@ -272,6 +272,19 @@ def test_scores_come_detached_in_model_order_and_may_omit_layers(build_case):
     assert not any(score.requires_grad for score in scores.values())
 
 
+def test_scores_of_filters_have_one_dimension(write, build_case):
+    case, options = build_case("conv"), "granularity='weight', wrong=False"
+    body = "by_filter = (granularity == 'filter') != wrong\n"
+    body += "return {k: p.flatten(1).sum(1) if by_filter else p for k, p in prunable(model).items()}"
+    path = write("both.py", body, options=options)
+    for granularity, shapes in {"filter": [(3,), (3,)], "weight": [(3, 2, 3, 3), (3, 48)]}.items():
+        scores = criteria.load(path, granularity=granularity).score(case.model, case.batches, cross_entropy)
+        assert [tuple(score.shape) for score in scores.values()] == shapes
+        wrong = criteria.load(path, granularity=granularity, wrong=True)
+        with pytest.raises(criteria.CriterionError, match=re.escape(f"it must be {shapes[0]}")):
+            wrong.score(case.model, case.batches, cross_entropy)
+
+
 def test_bad_scores_do_not_pass_the_guard(write, build_case):
     case = build_case("mlp")
     criterion = criteria.load(write("half.py", "return {k: p[:1] for k, p in prunable(model).items()}"))

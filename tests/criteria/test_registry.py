@@ -292,6 +292,28 @@ def test_facts_are_read_annotated_or_not_and_other_names_are_not(write):
     }
 
 
+@pytest.mark.parametrize(
+    ("top", "options", "forms"),
+    [
+        ("", "power=2", ("weight",)),
+        ("", "granularity='weight'", ("weight", "filter")),
+        ("GRANULARITY = 'filter'", "granularity='weight'", ("weight", "filter")),
+        ("GRANULARITY = 'filter'", "power=2", ("filter",)),
+        ("GRANULARITY = 'block'", "power=2", ("weight",)),
+    ],
+)
+def test_its_forms_and_which_the_options_mean(top, options, forms, write):
+    path = write("mine.py", top=top, options=options)
+    assert criteria.describe(path).forms == forms
+    assert criteria.load(path).form == forms[0]
+    if len(forms) > 1:
+        assert criteria.load(path, granularity="filter").form == "filter"
+        assert criteria.describe(path).form({}) == "weight"
+        for wrong in ("filtr", ["filter"], None):
+            with pytest.raises(CriterionError, match=r"criterion mine: unknown granularity .*known: weight, filter$"):
+                criteria.describe(path).check_options({"granularity": wrong})
+
+
 def test_literal_defaults_of_every_kind(write):
     options = 'a=1, b=-2.5, c=None, d=True, e="x", f=(1, [2]), g={"k": 1e-3}'
     described = criteria.describe(write("mine.py", options=options)).options

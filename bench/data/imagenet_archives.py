@@ -1,0 +1,41 @@
+"""The archives of ImageNet (ILSVRC 2012) become class folders, by torchvision and its checksums."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from torchvision.datasets import imagenet
+
+from bench import identity, schema, store
+from bench.errors import UserError
+
+
+def unpack(dataset: schema.Dataset) -> None:
+    """Make train/ and val/ from the archives in the dataset's root, which stay; 150 GB more are needed.
+
+    Each folder is there whole or not at all, whenever it is killed. Raises UserError that names absent or damaged
+    archives (md5).
+    """
+    root = identity.folder(dataset)
+    needed = [name for name in identity.IMAGENET_ARCHIVES if "train" not in name or not (root / "train").is_dir()]
+    if missing := [name for name in needed if not (root / name).is_file()]:
+        raise UserError(f"dataset {dataset.name} is not there: {identity.where(dataset)} ({missing[0]} is missing)")
+    try:
+        with store.locked(root, "unpacking"):
+            imagenet.parse_devkit_archive(root)  # leaves meta.bin, which names the class of each image of val/
+            _unpacked(root, "train", imagenet.parse_train_archive)
+            _unpacked(root, "val", imagenet.parse_val_archive)
+    except (RuntimeError, OSError, ValueError, EOFError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"dataset {dataset.name}: the archives in {root} cannot be unpacked ({reason})") from error
+
+
+def _unpacked(root: Path, part: str, parse: Callable[..., None]) -> None:
+    """Unpack beside the folder and rename."""
+    if (root / part).is_dir():
+        return
+    scratch = root / f"{part}.unpacking"
+    shutil.rmtree(scratch, ignore_errors=True)
+    parse(root, folder=scratch.name)
+    os.replace(scratch, root / part)
