@@ -67,10 +67,13 @@ class Cell(Frozen):
     score_mode: str | None
     environment: Environment
 
+    # Fields at their defaults are left out, so that a new field changes no identity. Whoever changes a default raises
+    # NUMERICS.
+
     @cached_property
     def _data(self) -> dict[str, Any]:
         return {
-            "dataset": self.dataset.model_dump(exclude={"title", "root", "url"}, exclude_none=True),
+            "dataset": self.dataset.model_dump(exclude={"title", "root", "url"}, exclude_defaults=True),
             "hash": self.dataset_hash,
         }
 
@@ -78,11 +81,11 @@ class Cell(Frozen):
     def _net(self) -> dict[str, Any]:
         paths = {"weights", *(("factory",) if self.model_hash else ())}
         hashes = [self.model_hash, self.weights_hash]
-        return {"model": self.model.model_dump(exclude=paths), "hashes": hashes, "seed": self.seed}
+        return {"model": self.model.model_dump(exclude=paths, exclude_defaults=True), "hashes": hashes, "seed": self.seed}
 
     @cached_property
     def _training(self) -> dict[str, Any]:
-        return self.recipe.model_dump(exclude={"source", "finetune_epochs"})
+        return self.recipe.model_dump(exclude={"source", "finetune_epochs"}, exclude_defaults=True)
 
     @cached_property
     def _environment(self) -> dict[str, Any]:
