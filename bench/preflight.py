@@ -5,12 +5,16 @@ from torch import Tensor, nn
 from bench import data
 from bench.cell import CONTROLS, Cell
 from bench.data import Data
+from bench.data.streaming import ImageFiles
 from bench.errors import UserError
 from bench.lineage import Lineage
 from bench.prune import Pruner, structure_of
 from bench.run import initial
+from bench.schedule import LAST
+from bench.schema import Gradual, Regrow
 from bench.score import load, score, scoring_set, taking_part
 from bench.stage import Workbench
+from bench.train import steps_per_epoch
 from criteria import CriterionError, NonFiniteScoresError
 
 
@@ -35,8 +39,9 @@ class Preflight:
             raise UserError(" ".join(str(error).split())) from error
 
     def target(self, cell: Cell) -> None:
-        """Select as a cell would; UserError for a target that cannot be reached."""
+        """Select as a cell would; UserError for a target that cannot be reached, or a schedule without time to act."""
         samples, model = self._loaded(cell)
+        _check_time(cell, samples)
         lineage = Lineage(model, structure_of(cell, model, samples))
         scores, pruner = self._scores(cell), Pruner(cell, samples, self.bench)
         taken, _ = pruner.removable(lineage, scores)
@@ -63,6 +68,18 @@ class Preflight:
         return {name: weight.detach().abs() for name, weight in taking_part(cell, model).items()}
 
 
+def _check_time(cell: Cell, samples: Data) -> None:
+    """Refuse a schedule that acts during training where the training is too short for one step of it."""
+    if isinstance(cell.schedule, Gradual | Regrow):
+        epochs = (cell.finetune_epochs or 0) if cell.when == "trained" else cell.recipe.epochs
+        last = int(LAST * epochs * steps_per_epoch(samples, cell.recipe))
+        if cell.schedule.every > last:
+            raise UserError(
+                f"schedule={cell.schedule.name} acts every {cell.schedule.every} steps, but only the first {last} of "
+                f"this training are its own: lower `every` ({{name: {cell.schedule.name}, every: N}}) or train longer"
+            )
+
+
 def _check_fits(cell: Cell, samples: Data) -> None:
     """Refuse a recipe that is for other data."""
     name, loss, classes = cell.dataset.name, cell.recipe.loss, samples.num_classes
@@ -72,3 +89,8 @@ def _check_fits(cell: Cell, samples: Data) -> None:
         raise UserError(f"recipe.loss=bce is for two classes; {name} has {classes}")
     if (cell.recipe.crop_padding or cell.recipe.flip) and len(samples.input_shape) != 3:
         raise UserError(f"recipe.crop_padding and recipe.flip are for images; {name} has none: set them to 0 and false")
+    in_files = isinstance(samples.train.inputs, ImageFiles)
+    if cell.recipe.crop_padding and in_files:
+        raise UserError(f"recipe.crop_padding is for images in memory; {name}'s are in files: use recipe.crop_area")
+    if cell.recipe.crop_area and not in_files:
+        raise UserError(f"recipe.crop_area is for images in files; {name} has none: set it to null")

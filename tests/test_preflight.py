@@ -1,0 +1,61 @@
+"""What an untrained network already tells, in one line each."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.errors import UserError
+from bench.preflight import Preflight
+from bench.schema import NM, Filter, Gradual, Layer, Model, Regrow, Scope
+from tests.helpers import cell, plugin, recipe, weights, workbench
+
+NET = Model(name="tiny", factory=f"{Path(__file__).with_name('tiny.py')}:net")
+FILTERS = {"model": NET, "granularity": Filter(name="filter"), "target_kind": "filters"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (FILTERS | {"sparsity": 0.98}, "min_keep lets fewer"),
+        ({"scope": Scope(name="global", min_keep=0.3), "sparsity": 0.9}, "min_keep lets fewer"),
+        (FILTERS | {"sparsity": 0.999, "target_kind": "flops"}, "of the target's kind can be removed"),
+        ({"granularity": NM(name="nm", n=2, m=7), "scope": None}, "no layer of lenet divides"),
+        ({"granularity": Layer(name="layer")}, "has no residual blocks"),
+        ({"schedule": Regrow(name="regrow", every=1000)}, "acts every 1000 steps"),
+        ({"schedule": Gradual(name="gradual", every=1000)}, "acts every 1000 steps"),
+    ],
+)
+def test_targets_out_of_reach_are_refused(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(UserError) as caught:
+        Preflight(workbench(tmp_path)).target(cell(**changes))
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_criterion_that_refuses_the_network_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="batch norm"):
+        Preflight(workbench(tmp_path)).criterion(cell(**FILTERS | {"model": cell().model, "criterion": "bn_scale"}))
+
+
+@pytest.mark.parametrize(
+    "body", ["raise RuntimeError('a fault')", "return {n: w * float('nan') for n, w in prunable(model).items()}"]
+)
+def test_a_fault_is_left_to_the_cells(tmp_path: Path, body: str) -> None:
+    preflight = Preflight(workbench(tmp_path))
+    one = cell(**plugin(tmp_path, body))
+    preflight.criterion(one)
+    preflight.target(one)
+
+
+def test_the_network_is_made_once_and_left_as_it_was(tmp_path: Path) -> None:
+    preflight = Preflight(workbench(tmp_path))
+    one = cell(**FILTERS)
+    preflight.data_and_model(one)
+    network = preflight._loaded(one)[1]
+    before = weights(network)
+    preflight.target(one)
+    assert preflight._loaded(one)[1] is network
+    assert all(before[name].equal(value) for name, value in network.state_dict().items())
+    other = cell(**FILTERS | {"recipe": recipe(epochs=1)})
+    assert preflight._loaded(other)[1] is not network
