@@ -72,8 +72,10 @@ class Cell(Frozen):
 
     @cached_property
     def _data(self) -> dict[str, Any]:
+        # A reader in a user's own file is known by its code, which is part of the hash.
+        paths = {"title", "root", "url", *(("reader",) if ".py:" in self.dataset.reader else ())}
         return {
-            "dataset": self.dataset.model_dump(exclude={"title", "root", "url"}, exclude_defaults=True),
+            "dataset": self.dataset.model_dump(exclude=paths, exclude_defaults=True),
             "hash": self.dataset_hash,
         }
 
@@ -81,7 +83,11 @@ class Cell(Frozen):
     def _net(self) -> dict[str, Any]:
         paths = {"weights", *(("factory",) if self.model_hash else ())}
         hashes = [self.model_hash, self.weights_hash]
-        return {"model": self.model.model_dump(exclude=paths, exclude_defaults=True), "hashes": hashes, "seed": self.seed}
+        return {
+            "model": self.model.model_dump(exclude=paths, exclude_defaults=True),
+            "hashes": hashes,
+            "seed": self.seed,
+        }
 
     @cached_property
     def _training(self) -> dict[str, Any]:

@@ -184,9 +184,9 @@ def _as_units(
 ) -> Iterator[Units]:
     """Turn one group of the graph, whose root is pruned at `roots`, into units; nothing where groups cannot balance."""
     position = {root: number for number, root in enumerate(roots)}
-    layers = [
-        item for item in items if item.dep.target.module in names and isinstance(item.dep.target.module, CHANNELWISE)
-    ]
+    layers = [item for item in items if item.dep.target.module in names and _has_channels(item.dep.target.module)]
+    if any(max(item.idxs) >= _size(item.dep.target.module, _makes(graph, item)) for item in layers):
+        return  # an operation between them moves channels in a way that the graph does not know
     at = [[position[root] for root in item.root_idxs] for item in layers]
     edges: list[tuple[int, int]] = []
     for item, unit_of in zip(layers, at, strict=True):
@@ -208,6 +208,11 @@ def _as_units(
             is_weight = dim == 0 and parameter == "weight" and not isinstance(module, nn.modules.batchnorm._NormBase)
             (produced if is_weight and not isinstance(module, nn.PReLU) else others).append(part)
     yield Units(produced[0].parameter, int(unit.max()) + 1, tuple(produced), tuple(others), tuple(removals))
+
+
+def _has_channels(module: nn.Module) -> bool:
+    """Whether a module holds something of each channel; a PReLU may have one slope for all."""
+    return isinstance(module, CHANNELWISE) and not (isinstance(module, nn.PReLU) and module.num_parameters == 1)
 
 
 def _makes(graph: tp.DependencyGraph, item: Any) -> bool:

@@ -73,6 +73,13 @@ def kept_units(units: Units, masks: Masks) -> Tensor:
     return kept
 
 
+class _Skipped(nn.Module):
+    """Passes its first input on, whatever else the block was given (an attention mask)."""
+
+    def forward(self, x: Tensor, *_: Any, **__: Any) -> Tensor:
+        return x
+
+
 def _without(model: nn.Module, gone: list[tuple[Units, Tensor]]) -> nn.Module:
     """Take units out of a model in place; torch-pruning's functions know what each layer holds."""
     positions: dict[tuple[str, Any], set[int]] = {}
@@ -83,7 +90,7 @@ def _without(model: nn.Module, gone: list[tuple[Units, Tensor]]) -> nn.Module:
             positions.setdefault((removal.module, removal.remove), set()).update(lost)
     for (name, remove), numbers in positions.items():
         if numbers and remove is None:
-            model.set_submodule(name, nn.Identity())
+            model.set_submodule(name, _Skipped())
         elif numbers:
             remove(model.get_submodule(name), sorted(numbers))
     return model

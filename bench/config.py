@@ -1,5 +1,6 @@
 """From the command line to validated Settings: Hydra composes groups, plain values replace, pydantic checks once."""
 
+import functools
 import itertools
 import json
 import re
@@ -31,6 +32,10 @@ NAMED = ("granularity", "scope", "schedule", "when", "finetune")
 ASKED = ("criterion", "sparsity", "seed")
 """Axes that have no default but the experiment's own."""
 PLAIN = (*AXES, *"vary out device threads workers launcher logger debug".split())
+OWN = {"dataset": "reader", "model": "factory"}
+"""Groups that take a function in a user's own file (`path/to/file.py:function`), and the field that it fills."""
+LIBRARIES = ("torchvision", "timm")
+"""What names models: `model=timm:vit_tiny_patch16_224`."""
 PATHS = ("out", "dataset.root", "model.weights")
 
 
@@ -82,7 +87,7 @@ def _quoted(argument: str) -> str:
     inner = value[1:-1] if value.startswith("[") and value.endswith("]") else value
     items = [inner] if Path(inner).exists() else [item.strip() for item in inner.split(",")]
     options = any(item.startswith(("{", "'", '"')) for item in items)
-    if key in ("criterion", "model") and not options and any(map(_is_path, items)):
+    if key in ("criterion", *OWN) and not options and any(map(_is_path, items)):
         return f"{key}=[{','.join(_quote(item) if _is_path(item) else item for item in items)}]"
     return argument
 
@@ -139,28 +144,42 @@ def _dotted(key: str, override: Override) -> str:
 
 def _compose(choices: dict[str, Any], dotted: list[str], plain: dict[str, Any]) -> dict[str, Any]:
     """Return one composed configuration as plain Python values; paths come from `plain`, letter by letter."""
-    model_file = choices.get("model") if _is_path(str(choices.get("model"))) else None
-    names = {group: choice for group, choice in choices.items() if not (group == "model" and model_file)}
+    own = {group: made for group, choice in choices.items() if (made := _own(group, str(choice)))}
+    names = {group: choice for group, choice in choices.items() if group not in own}
+    fields = [line for line in dotted if line.lstrip("+~").split(".")[0] in own]
+    rest = [line for line in dotted if line not in fields]
     for group, choice in names.items():
         known = [path.stem for path in (conf_folder() / group).glob("*.yaml")]
         if choice not in known:
             raise UserError(f"unknown {group} {choice!r}; {near_misses(str(choice), known)}")
     with initialize_config_dir(str(conf_folder()), version_base=None):
-        config = compose("config", [*(f"{group}={choice}" for group, choice in names.items()), *dotted])
+        config = compose("config", [*(f"{group}={choice}" for group, choice in names.items()), *rest])
     paths = {path: plain[path] for path in PATHS[1:] if plain.get(path) is not None}
     for path in paths:  # never read by OmegaConf, which would take ${ for its own
         OmegaConf.update(config, path, None, force_add=True)
     values: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
-    missing = sorted(OmegaConf.missing_keys(config))
+    missing = sorted(key for key in OmegaConf.missing_keys(config) if key.split(".")[0] not in own)
     if missing:
         raise UserError(f"{missing[0]} is needed: give {missing[0]}=VALUE")
-    if model_file:
-        path, _, factory = model_file.rpartition(":")
-        values["model"] = {"name": f"{Path(path).stem}.{factory}", "factory": model_file}
+    values |= own
+    for override in OverridesParser.create().parse_overrides(fields):
+        *parents, field = override.key_or_group.split(".")
+        functools.reduce(lambda node, key: node.setdefault(key, {}), parents, values)[field] = override.value()
     for path, value in paths.items():
         group, field = path.split(".")
         values[group][field] = value
     return values
+
+
+def _own(group: str, choice: str) -> dict[str, Any] | None:
+    """Return the fields of what has no file in conf: a user's own function, or a model that a library knows by name."""
+    source, _, function = choice.rpartition(":")
+    if group == "model" and source in LIBRARIES:
+        return {"name": function, "factory": f"bench.models.zoo:{source}_model", "options": {"name": function}}
+    if group not in OWN or not _is_path(choice):
+        return None
+    name = f"{Path(source).stem}.{function}"
+    return {"name": name, OWN[group]: choice} | ({"title": name, "validation": 0.1} if group == "dataset" else {})
 
 
 def _normal(axis: str, value: Any) -> list[Any]:

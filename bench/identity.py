@@ -3,13 +3,14 @@
 import hashlib
 import importlib.util
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench import folders, store
 from bench.errors import UserError
 from bench.schema import Dataset, Model
-from criteria._fingerprint import fingerprint as code_fingerprint
+from bench.source import code_hash, own_file
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,10 @@ ARCHIVES = {
 }
 
 
+ZOO = ("bench.models.zoo:torchvision_model", "bench.models.zoo:timm_model")
+"""Factories that know published weights."""
+
+
 def folder(dataset: Dataset) -> Path:
     """Return the dataset's root; UserError where none is given."""
     if not dataset.root:
@@ -128,6 +133,8 @@ def is_present(dataset: Dataset) -> bool:
     """Whether the dataset's files are there; whether they are whole is checked where they are read."""
     if dataset.reader in FOLDERS:
         return folders.is_present(image_folder(dataset))
+    if reader_file(dataset) and not dataset.root:  # it makes its data, or knows where they are
+        return True
     paths = files(dataset)
     return bool(paths) and all(path.is_file() for path in paths)
 
@@ -162,6 +169,12 @@ def content_hash(dataset: Dataset, cache_file: Path | None = None) -> str:
         return archive.md5
     if not is_present(dataset):
         raise UserError(f"dataset {dataset.name} is not there: {where(dataset)}")
+    if code := reader_hash(dataset):
+        return store.digest([code, _hash_of_files(dataset, cache_file) if dataset.root else ""])
+    return _hash_of_files(dataset, cache_file)
+
+
+def _hash_of_files(dataset: Dataset, cache_file: Path | None) -> str:
     paths = files(dataset)
     hashes = _hashes(paths, cache_file)
     if len(paths) == 1:
@@ -236,21 +249,34 @@ def model_file(model: Model) -> Path | None:
 
     Raises UserError where the file does not exist or no factory is named.
     """
-    source, colon, factory = model.factory.rpartition(":")
-    if not colon or not factory:
-        raise UserError(f"model {model.factory} names no factory: write path/to/net.py:factory")
-    if not source.endswith(".py") and "/" not in source:
-        return None
-    path = Path(source).expanduser().resolve()
-    if not path.is_file():
-        raise UserError(f"model file {source} not found: give the path of a file as path/to/net.py:factory")
-    return path
+    return own_file(model.factory, "model", "factory")
+
+
+def reader_file(dataset: Dataset) -> Path | None:
+    """Return the file of a reader given as `path/to/data.py:reader`, None for `module:reader`; errors as above."""
+    return own_file(dataset.reader, "dataset", "reader")
+
+
+def reader_hash(dataset: Dataset) -> str:
+    """Return a hash of a reader's file and the modules it imports from its own folder; "" for a `module:reader`."""
+    return code_hash(reader_file(dataset), "dataset")
+
+
+def published_weights(model: Model) -> str | None:
+    """Return the name of published weights (of torchvision and timm), None where the model begins with a file's."""
+    named = model.factory in ZOO and model.weights is not None and re.fullmatch(r"\w+", model.weights)
+    return model.weights if named else None
 
 
 def weights_hash(model: Model) -> str:
-    """Return the sha256 of the model's weights file, "" where it has none; UserError where it is not there."""
+    """Return the sha256 of the model's weights file, the name of published ones (which are pinned), "" without any.
+
+    UserError where the file is not there.
+    """
     if not model.weights:
         return ""
+    if name := published_weights(model):
+        return name
     path = Path(model.weights).expanduser()
     if not path.is_file():
         raise UserError(f"model.weights={model.weights} not found: give a file of a state dict (.safetensors or .pt)")
@@ -259,10 +285,4 @@ def weights_hash(model: Model) -> str:
 
 def fingerprint(model: Model) -> str:
     """Return a hash of a model file and the modules it imports from its own folder; "" for a `module:factory`."""
-    path = model_file(model)
-    try:
-        return code_fingerprint(path) if path else ""
-    except SyntaxError as error:
-        raise UserError(f"model file {path}, line {error.lineno}: {error.msg}") from error
-    except (ValueError, OSError) as error:
-        raise UserError(f"model file {path} cannot be read: {error}") from error
+    return code_hash(model_file(model), "model")

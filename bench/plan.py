@@ -94,10 +94,11 @@ def make(settings: Settings, device: str) -> Plan:
             torch=importlib.metadata.version("torch"),
             numerics=NUMERICS,
         )
+        shared = _shared(choice, settings.out)  # reads and hashes files: once, not for each criterion
         pruned = [
             cell
             for criterion in settings.criterion
-            for cell in _criterion_cells(settings, choice, criterion, environment, broken)
+            for cell in _criterion_cells(settings, choice, criterion, shared | {"environment": environment}, broken)
         ]
         _check_finetune_is_used(settings, pruned)
         for cell in [*_controls(settings, pruned, choice), *pruned]:
@@ -106,11 +107,10 @@ def make(settings: Settings, device: str) -> Plan:
 
 
 def _criterion_cells(
-    settings: Settings, choice: Choice, criterion: Criterion, environment: Environment, broken: dict[str, str]
+    settings: Settings, choice: Choice, criterion: Criterion, shared: dict[str, Any], broken: dict[str, str]
 ) -> list[Cell]:
     description, defaults = _describe(criterion, broken)
     given = {name: value for name, value in criterion.options.items() if value != description.options.get(name)}
-    shared = _shared(choice, settings.out)  # reads and hashes files: once, not for each cell
     cells = []
     axes = (
         *(settings.granularity, settings.scope, settings.schedule, settings.when, settings.finetune),
@@ -144,7 +144,6 @@ def _criterion_cells(
                 target_kind=kind or ("filters" if isinstance(grain, Filter) else "weights"),
                 sparsity=sparsity,
                 score_mode=mode or "eval",
-                environment=environment,
             )
             if line := refusal(cell, description):
                 raise UserError(line)

@@ -1,5 +1,6 @@
 """From a criterion's scores to the masks of a network that loses channels, heads or blocks whole."""
 
+import copy
 from collections.abc import Callable, Collection, Iterable
 
 import torch
@@ -10,7 +11,7 @@ from bench.cell import Cell
 from bench.channels import channels
 from bench.compact import Compacted, kept_units
 from bench.errors import UserError
-from bench.masks import Masks, select, shuffled, threshold
+from bench.masks import Masks, apply_masks_, select, shuffled, threshold
 from bench.measure.cost import flops_by_weight
 from bench.schema import Filter, Layer
 from bench.units import Units
@@ -25,18 +26,33 @@ class Structure:
     """The units of one network that a granularity removes, and what removing them means."""
 
     def __init__(self, cell: Cell, model: nn.Module, takes_part: Collection[str], sample: Tensor) -> None:
-        """Find the units of a model that takes `sample` [1, ...]; those of excluded layers stay.
+        """Find the units of a model that takes `sample` [1, ...]; those of excluded layers stay, and those that
+        cannot be taken out by themselves (see `sound`).
 
         Raises UserError where there are none.
         """
         self.cell = cell
         self.sample = sample
         self.takes_part = takes_part
-        found = blocks(model, sample) if isinstance(cell.granularity, Layer) else channels(model, sample)
-        self.groups = [units for units in found if all(part.parameter in takes_part for part in units.produced)]
+        self.groups: list[Units] = []
+        found = [units for units in self._found(model) if all(part.parameter in takes_part for part in units.produced)]
+        if isinstance(cell.granularity, Layer) or sound(model, found, sample):
+            self.groups = found
+        else:
+            self.groups = [units for units in found if sound(model, [units], sample)]
         if not self.groups:
             what = "residual blocks" if isinstance(cell.granularity, Layer) else "channels that can be removed whole"
             raise UserError(f"model {cell.model.name} has no {what}: take another granularity")
+
+    def _found(self, model: nn.Module) -> list[Units]:
+        try:
+            return (blocks if isinstance(self.cell.granularity, Layer) else channels)(model, self.sample)
+        except Exception as error:  # whatever tracing raises on a network that it cannot follow
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            raise UserError(
+                f"model {self.cell.model.name}: which of its parts go together cannot be traced ({reason}); "
+                "take granularity=weight"
+            ) from error
 
     def select(
         self, model: nn.Module, scores: dict[str, Tensor], coupled: str, masks: Masks, target: float | None
@@ -65,15 +81,7 @@ class Structure:
 
     def masks(self, model: nn.Module, kept: Kept) -> Masks:
         """Return the masks of all parameters that make up units or read them, and of all weights that take part."""
-        masks = {name: torch.ones_like(model.get_parameter(name), dtype=torch.bool) for name in self.takes_part}
-        for units in self.groups:
-            dead = ~kept.get(units.name, torch.ones(units.count, dtype=torch.bool))
-            for part in (*units.produced, *units.others):
-                weight = model.get_parameter(part.parameter)
-                mask = masks.setdefault(part.parameter, torch.ones_like(weight, dtype=torch.bool))
-                gone = (dead[part.owner] & (part.owner >= 0)).nonzero().flatten()
-                mask.index_fill_(part.dim, gone.to(mask.device), False)
-        return {name: masks[name] for name, _ in model.named_parameters() if name in masks}
+        return unit_masks(model, self.groups, kept, self.takes_part)
 
     def shuffled(self, model: nn.Module, masks: Masks, chance: torch.Generator) -> Masks:
         """Return masks that keep as many units of each group, others."""
@@ -91,17 +99,70 @@ class Structure:
         sizes: dict[str, float] = {name: weight.numel() for name, weight in model.named_parameters()}
         if kind == "weights":
             sizes = {name: size for name, size in sizes.items() if name in self.takes_part}
-        total = sum(sizes.values())
+        total, products = sum(sizes.values()), dict[str, float]()
         if kind == "flops":
-            total, reads = flops_by_weight(model, sizes, self.sample)
+            # Not the biases: the operation that adds one reads a weight too, and would count twice.
+            weights = [name for name, weight in model.named_parameters() if weight.dim() > 1]
+            total, reads = flops_by_weight(model, weights, self.sample)
             sizes = {name: float(count) for name, count in reads.items()}
+            products = self._products(model, sizes, total) if total > sum(sizes.values()) else {}
 
         def cost(kept: Kept) -> float:
             masks = self.masks(model, kept)
-            gone = sum(sizes.get(name, 0) * (1 - int(mask.sum()) / mask.numel()) for name, mask in masks.items())
+            gone = _gone(sizes, masks) + sum(
+                each * int((~kept[name]).sum()) for name, each in products.items() if name in kept
+            )
             return gone / total
 
         return cost
+
+    def _products(self, model: nn.Module, sizes: dict[str, float], total: float) -> dict[str, float]:
+        """Return by group the FLOPs that go with each head or block and read no weight: attention's products."""
+        products: dict[str, float] = {}
+        for units in self.groups:
+            # What one module holds alone; other channels have one that makes and one that reads them.
+            if len(units.removals) == 1 and (units.count > 1 or units.removals[0].remove is None):
+                masks = unit_masks(model, [units], {units.name: torch.arange(units.count) > 0}, ())
+                left, _ = flops_by_weight(Compacted(model, [units], masks).model, (), self.sample)
+                products[units.name] = total - left - _gone(sizes, masks)
+        return products
+
+
+def _gone(sizes: dict[str, float], masks: Masks) -> float:
+    return sum(sizes.get(name, 0) * (1 - int(mask.sum()) / mask.numel()) for name, mask in masks.items())
+
+
+def unit_masks(model: nn.Module, groups: Iterable[Units], kept: Kept, names: Collection[str]) -> Masks:
+    """Return the masks of all parameters that make up units of `groups` or read them, and of those in `names`."""
+    masks = {name: torch.ones_like(model.get_parameter(name), dtype=torch.bool) for name in names}
+    for units in groups:
+        dead = ~kept.get(units.name, torch.ones(units.count, dtype=torch.bool))
+        for part in (*units.produced, *units.others):
+            weight = model.get_parameter(part.parameter)
+            mask = masks.setdefault(part.parameter, torch.ones_like(weight, dtype=torch.bool))
+            gone = (dead[part.owner] & (part.owner >= 0)).nonzero().flatten()
+            mask.index_fill_(part.dim, gone.to(mask.device), False)
+    return {name: masks[name] for name, _ in model.named_parameters() if name in masks}
+
+
+def sound(model: nn.Module, groups: list[Units], sample: Tensor) -> bool:
+    """Whether taking the first third of each group out of a model does what masking it does.
+
+    It does not where the model's own code counts, splits, reorders or averages channels.
+    """
+    model, chance = copy.deepcopy(model).eval(), torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in model.parameters():
+            if bool((weight == weight.flatten()[0]).all()):  # what begins at zero passes nothing on
+                weight.add_(torch.randn(weight.shape, generator=chance).to(weight), alpha=0.1)
+    masks = unit_masks(model, groups, {u.name: torch.arange(u.count) >= (u.count + 1) // 3 for u in groups}, ())
+    apply_masks_(model, masks)
+    try:
+        with torch.no_grad():
+            expected, got = model(sample), Compacted(model, groups, masks).model(sample)
+    except Exception:  # shapes that do not fit
+        return False
+    return bool(torch.allclose(got, expected, rtol=0, atol=1e-4 * float(expected.abs().max())))
 
 
 def group_scores(
@@ -180,7 +241,7 @@ def select_units(
     if cost is None:
         return removing(target)
     best, low, high = within or removing(0.0), 0.0, 1.0
-    reached = cost(best)
+    reached = most = cost(best)
     for _ in range(STEPS):
         middle = (low + high) / 2
         if _below(middle, scores, scope, within):
@@ -192,11 +253,12 @@ def select_units(
             high = middle
             continue
         share = cost(kept)
+        most = max(most, share)
         if abs(share - target) < abs(reached - target):
             best, reached = kept, share
         low, high = (middle, high) if share < target else (low, middle)
-    if reached < target - 0.01:
-        raise ValueError(f"no more than {reached:.4f} of the target's kind can be removed, {target:g} is asked for")
+    if most < target - 0.01:
+        raise ValueError(f"no more than {most:.4f} of the target's kind can be removed, {target:g} is asked for")
     return best
 
 

@@ -153,7 +153,7 @@ class Trainer:
         """Do what `run` does on a smaller copy, in less time; the masked network takes over what each epoch gives."""
         inner = Trainer(small.model, self.data, self.recipe, self.rates, self.seed, self.stream, self.precision)
         inner.resume(small.shrunk(self.state()))
-        inner._loss_sum, inner._seen = self._loss_sum, self._seen
+        inner._loss_sum, inner._seen = self._loss_sum.clone(), self._seen  # resuming sets one's own to zero
 
         def follow(row: dict[str, Any]) -> None:
             self.resume(small.grown(inner.state(), self.state()))

@@ -7,7 +7,7 @@ import pytest
 import criteria
 from bench.cell import Cell
 from bench.refusals import refusal
-from bench.schema import Gradual, Iterative, Low, OneShot, Regrow, Rewound, Scope
+from bench.schema import Filter, Gradual, Iterative, Layer, Low, OneShot, Regrow, Rewound, Scope
 from tests.helpers import cell, dataset
 
 ONE_SHOT = OneShot(name="one_shot")
@@ -18,6 +18,9 @@ STOP = Iterative(name="iterative", stop=1.0)
 REWIND = {"when": "rewind", "rewind_to": 0.02}
 TRAINED = {"when": "trained", "finetune": Low(name="low"), "finetune_epochs": 2}
 WHOLE = {"when": "trained", "finetune": Rewound(name="rewound"), "finetune_epochs": 3}  # the recipe has 3 epochs
+FILTER: dict[str, Any] = {"granularity": Filter(name="filter"), "target_kind": "filters"}
+LAYER: dict[str, Any] = {"granularity": Layer(name="layer")}
+SUM, L2 = Filter(name="filter", reduce="sum"), Filter(name="filter", reduce="l2")
 
 
 def line(one: Cell) -> str | None:
@@ -51,6 +54,25 @@ def line(one: Cell) -> str | None:
             for name in ("layer", "erk", "row", "lamp")
         ),
         ({"scope": Scope(name="lamp")}, "those of criterion lamp at scope=global"),
+        # granularity filter and layer
+        (LAYER | {"ablation": "shuffle"}, "at granularity=layer the layer is the unit"),
+        (LAYER | {"scope": Scope(name="layer")}, "ranks residual blocks at scope global or threshold, not layer"),
+        (LAYER | {"target_kind": "filters"}, "give target_kind=weights, params or flops"),
+        (LAYER | {"schedule": REGROW}, "schedule=regrow moves single weights: it is not defined at granularity=layer"),
+        (FILTER | {"schedule": REGROW}, "schedule=regrow moves single weights"),
+        (FILTER | {"scope": Scope(name="erk")}, "ranks filters at scope global, layer or threshold, not erk"),
+        (FILTER | {"scope": Scope(name="global", min_keep=0)}, "at granularity=filter min_keep is at least 1"),
+        (FILTER | {"criterion": "taylor", "granularity": SUM}, "which reduce=sum does not change; leave reduce out"),
+        (FILTER | {"criterion": "movement", "schedule": GRADUAL, "granularity": L2}, "reduce"),
+        (FILTER | {"criterion": "l1_norm"}, "give granularity={name: filter, normalise: layer_mean}"),
+        (FILTER | {"granularity": SUM}, "reduced by sum its masks are those of criterion l1_norm"),
+        (FILTER | {"granularity": L2}, "reduced by l2 its masks are those of criterion l2_norm"),
+        (FILTER | {"criterion": "bn_scale"}, "at initialisation all scales of batch norm are 1; use when=trained"),
+        (FILTER | {"criterion_options": {"granularity": "weight"}}, "give granularity=weight"),
+        ({"criterion": "l1_norm"}, "granularity=weight is not defined; use granularity=filter"),
+        (LAYER | {"criterion": "fpgm"}, "granularity=layer is not defined; use granularity=filter"),
+        ({"target_kind": "filters"}, "target_kind=filters is for what is removed whole"),
+        ({"target_kind": "flops"}, "granularity=weight takes target_kind=weights"),
     ],
 )
 def test_it_is_refused_in_one_line_that_names_the_criterion(changes: dict[str, Any], words: str) -> None:
@@ -79,6 +101,15 @@ def test_it_is_refused_in_one_line_that_names_the_criterion(changes: dict[str, A
         *(REWIND | {"ablation": ablation} for ablation in ("shuffle", "invert")),
         {"criterion": "lamp"},
         {"criterion": "snip", "scope": Scope(name="lamp")},
+        *(FILTER | {"target_kind": kind} for kind in ("filters", "weights", "params", "flops")),
+        *(LAYER | {"target_kind": kind} for kind in ("weights", "params", "flops")),
+        *(FILTER | {"scope": scope} for scope in (Scope(name="layer"), Scope(name="global", min_keep=0.1), THRESHOLD)),
+        *(FILTER | {"criterion": "snip", "granularity": grain} for grain in (SUM, L2)),
+        FILTER | {"criterion": "l1_norm", "granularity": Filter(name="filter", normalise="layer_mean")},
+        FILTER | {"criterion": "fpgm", "scope": Scope(name="layer")},
+        TRAINED | FILTER | {"criterion": "bn_scale"},
+        *(FILTER | {"ablation": ablation} for ablation in ("shuffle", "reinit", "invert")),
+        *(LAYER | {"ablation": ablation} for ablation in ("reinit", "invert")),
     ],
 )
 def test_its_neighbours_are_defined(changes: dict[str, Any]) -> None:

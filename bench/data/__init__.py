@@ -16,6 +16,7 @@ from bench.data.scoring import scoring_batches
 from bench.data.splits import hold_out
 from bench.data.streaming import ImageFiles
 from bench.errors import UserError
+from bench.own import function_of, say
 from bench.seeds import generator
 
 __all__ = ["Data", "Raw", "Split", "batches", "fetch", "load", "scoring_batches"]
@@ -27,7 +28,7 @@ def load(dataset: schema.Dataset, device: torch.device) -> Data:
 
     Raises UserError where files are absent or broken, or the configuration does not fit them.
     """
-    raw: Raw = _reader(dataset)(dataset)
+    raw = _read(dataset)
     _check(dataset, raw)
     count = dataset.validation * (len(raw.train) if dataset.validation < 1 else 1)
     train, validation = hold_out(raw.train, round(count), generator(0, "validation", dataset.name))
@@ -35,13 +36,45 @@ def load(dataset: schema.Dataset, device: torch.device) -> Data:
     if dataset.text:
         splits = indexed(*splits, dataset.text.vocabulary)
     train, validation, test = (_on_device(split, device) for split in splits)
-    return Data(train, validation, test, raw.num_classes, dataset.mean, dataset.std)
+    mean, std = (dataset.mean, dataset.std) if dataset.mean else _colours(train)
+    return Data(train, validation, test, raw.num_classes, mean, std)
+
+
+def _colours(train: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and standard deviation per channel of images for pixels scaled to [0, 1]; (), () without images."""
+    if train.inputs.dtype != torch.uint8:
+        return (), ()
+    values = torch.arange(256).double() / 255
+    shares = torch.stack([channel.bincount(minlength=256).cpu() for channel in train.inputs.transpose(0, 1).flatten(1)])
+    shares = shares.double() / shares[0].sum()
+    means = shares @ values
+    stds = (shares @ values**2 - means**2).clamp(min=1e-6).sqrt()
+    return tuple(means.tolist()), tuple(stds.tolist())
+
+
+def _read(dataset: schema.Dataset) -> Raw:
+    path = identity.reader_file(dataset)
+    if path is None:
+        raw = _reader(dataset)(dataset)
+    else:
+        name = dataset.reader.rpartition(":")[2]
+        with function_of(path, name, identity.reader_hash(dataset), "dataset") as reader:
+            try:
+                raw = reader(dataset)
+            except UserError:
+                raise
+            except Exception as error:
+                raise UserError(say(f"dataset {dataset.name}", f"{dataset.reader} failed", error, path)) from error
+    if not isinstance(raw, Raw):
+        raise UserError(f"dataset {dataset.name}: {dataset.reader} returned a {type(raw).__name__}, not bench.data.Raw")
+    return raw
 
 
 def _check(dataset: schema.Dataset, raw: Raw) -> None:
     inputs = raw.train.inputs
     channels = inputs.shape[1] if inputs.dtype == torch.uint8 else 0
-    if not len(dataset.mean) == len(dataset.std) == channels:
+    given = bool(dataset.mean or dataset.std or isinstance(inputs, ImageFiles))
+    if given and not len(dataset.mean) == len(dataset.std) == channels:
         raise UserError(f"dataset {dataset.name} has {channels} channels: dataset.mean and std need as many values")
     if dataset.validation >= len(inputs):
         raise UserError(
@@ -57,8 +90,8 @@ def fetch(dataset: schema.Dataset) -> None:
     """
     if identity.is_present(dataset):
         return
-    module = sys.modules[_reader(dataset).__module__]
-    if not hasattr(module, "fetch"):
+    module = None if identity.reader_file(dataset) else sys.modules[_reader(dataset).__module__]
+    if module is None or not hasattr(module, "fetch"):
         raise UserError(f"dataset {dataset.name} is not there: {identity.where(dataset)}")
     module.fetch(dataset)
 

@@ -63,7 +63,7 @@ def fetch(dataset: schema.Dataset) -> None:
     archive, root = identity.ARCHIVES[dataset.reader], identity.folder(dataset)
     url = dataset.url or archive.url
     try:
-        with store.locked(root, archive.folder), contextlib.redirect_stdout(sys.stderr), _timeout():
+        with store.locked(root, archive.folder), contextlib.redirect_stdout(sys.stderr), timeout():
             if not identity.is_present(dataset):
                 download_url(url, root, archive.file, archive.md5)
                 _unpack(root / archive.file, root / archive.folder)
@@ -92,7 +92,8 @@ def _corruption(archive: Path, md5: str) -> str | None:
 
 
 @contextlib.contextmanager
-def _timeout() -> Iterator[None]:
+def timeout() -> Iterator[None]:
+    """Give up a server that is silent for TIMEOUT_S, inside the block."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(TIMEOUT_S)
     try:

@@ -23,10 +23,10 @@ def main(arguments: list[str]) -> int:
     """Run what is missing; return 1 where cells have failed, with a line for each."""
     settings = config.load(arguments)
     root = Path(settings.out)
-    _make_usable(root)
+    make_usable(root)
     with Pool(root, settings.threads, settings.debug) as pool:
         device, gpus = devices.resolve(settings.device, root, pool)
-        _fetch_missing(settings, pool)
+        fetch_missing(settings, pool)
         plan = make(settings, device)
         store.write_plan(root, plan.to_json())
         finished = _finished(root, plan.cells)
@@ -48,7 +48,8 @@ def main(arguments: list[str]) -> int:
     return 1 if failed else 0
 
 
-def _make_usable(root: Path) -> None:
+def make_usable(root: Path) -> None:
+    """Make the folder of results and sweep what dead processes left; UserError where it cannot be written."""
     try:
         root.mkdir(parents=True, exist_ok=True)
         store.write(root / "cache" / "writable", b"")
@@ -59,7 +60,8 @@ def _make_usable(root: Path) -> None:
     store.sweep(root)
 
 
-def _fetch_missing(settings: Settings, pool: Pool) -> None:
+def fetch_missing(settings: Settings, pool: Pool) -> None:
+    """Download the datasets that are not there."""
     for dataset in {choice.dataset for choice in settings.choices}:
         if not identity.is_present(dataset):
             pool.ask("fetch", dataset)
