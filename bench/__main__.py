@@ -13,7 +13,8 @@ from bench.errors import UserError, near_misses
 VERBS = {
     "run": "run what is missing of an experiment, print its table: run criterion=[taylor,snip] sparsity=[0.8,0.9]",
     "tables": "write the tables and the figure of the last plan: tables [experiment=NAME] [out=DIR]",
-    "list": "show the criteria: name, formula, defaults, source",
+    "oracle": "remove each filter of a trained net, correlate the criteria with it: oracle experiment=cifar10_oracle",
+    "list": "show the criteria: name, formula, defaults, source; list --matrix: what goes with what, and why not",
     "check": "run the contract suite on a criterion: check path/to/mine.py",
     "verify": "recompute the hashes of all records and artefacts: verify [DIR]",
     "publish": "copy the last plan's records, tables and figure to results/published: publish NAME",

@@ -3,21 +3,9 @@
 from functools import cached_property
 from typing import Any
 
-from bench.schema import (
-    Dataset,
-    Filter,
-    Finetune,
-    Frozen,
-    Granularity,
-    Iterative,
-    Layer,
-    Model,
-    Prunable,
-    Recipe,
-    Schedule,
-    Scope,
-    Scoring,
-)
+from bench.axes import Filter, Finetune, Granularity, Iterative, Layer, Schedule, Scope
+from bench.frozen import Frozen
+from bench.schema import Dataset, Model, Prunable, Recipe, Scoring
 from bench.store import digest
 
 CONTROLS = ("dense", "dense_longer")

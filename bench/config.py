@@ -17,8 +17,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
-from bench import schema
 from bench.errors import UserError, near_misses
+from bench.frozen import Frozen
 from bench.schema import Settings
 
 GROUPS = ("dataset", "model", "recipe")
@@ -220,7 +220,8 @@ def _say(error: ValidationError) -> str:
         message = f"unknown value {name!r}; {near_misses(name, options)}"
     elif first["type"] == "extra_forbidden":
         *_, parent, key = first["loc"]
-        fields = getattr(getattr(schema, str(parent).capitalize(), None), "model_fields", {})
+        kinds = {kind.__name__.lower(): kind.model_fields for kind in Frozen.__subclasses__()}
+        fields = kinds.get(str(parent).replace("_", ""), {})
         message = f"there is no such option; {near_misses(str(key), fields) if fields else f'{parent} has none'}"
     return f"{where} = {textwrap.shorten(json.dumps(first['input'], ensure_ascii=False), 80)}: {message}"
 

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
+from bench.axes import NM, Block, Granularity
 from bench.masks import Masks, select
-from bench.schema import NM, Block, Granularity
 
 
 def divides(granularity: Granularity, shape: torch.Size) -> bool:

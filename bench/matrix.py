@@ -5,9 +5,7 @@ from dataclasses import dataclass, field
 
 import criteria
 from bench import config, plan
-from bench.cell import Cell
-from bench.refusals import refusal
-from bench.schema import (
+from bench.axes import (
     NM,
     Block,
     Filter,
@@ -21,6 +19,8 @@ from bench.schema import (
     Scope,
     Weight,
 )
+from bench.cell import Cell
+from bench.refusals import refusal
 from criteria import BrokenCriterionError
 
 GRANULARITIES: tuple[Granularity, ...] = (

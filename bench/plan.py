@@ -12,30 +12,26 @@ from pydantic import ValidationError
 
 import criteria
 from bench import NUMERICS, identity
-from bench.cell import CONTROLS, Cell, Environment
-from bench.errors import UserError, near_misses
-from bench.refusals import refusal
-from bench.schema import (
+from bench.axes import (
     NM,
-    Choice,
     Cosine,
-    Criterion,
     Filter,
     Finetune,
-    Frozen,
     Granularity,
     Iterative,
     Layer,
     Low,
     OneShot,
-    Recipe,
     Schedule,
     Scope,
-    Scoring,
-    Settings,
     Weight,
     When,
 )
+from bench.cell import CONTROLS, Cell, Environment
+from bench.errors import UserError, near_misses
+from bench.frozen import Frozen
+from bench.refusals import refusal
+from bench.schema import Choice, Criterion, Recipe, Scoring, Settings
 from bench.store import COLUMNS, digest
 from criteria import BrokenCriterionError, CriterionError, Description
 

@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from bench import data
+from bench.axes import Gradual, Regrow
 from bench.cell import CONTROLS, Cell
 from bench.data import Data
 from bench.data.streaming import ImageFiles
@@ -11,7 +12,6 @@ from bench.lineage import Lineage
 from bench.prune import Pruner, structure_of
 from bench.run import initial
 from bench.schedule import LAST
-from bench.schema import Gradual, Regrow
 from bench.score import load, score, scoring_set, taking_part
 from bench.stage import Workbench
 from bench.train import steps_per_epoch

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bench.axes import Regrow
 from bench.cell import Cell, spelled
 from bench.data import Data, batches
 from bench.errors import UserError
@@ -14,7 +15,6 @@ from bench.lineage import Lineage, copied
 from bench.loss import loss_function
 from bench.masks import Masks, apply_masks_
 from bench.regrow import random_masks, traded
-from bench.schema import Regrow
 from bench.score import in_mode, load, score, scoring_set, taking_part
 from bench.seeds import generator
 from bench.stage import Workbench

@@ -1,7 +1,7 @@
 """Which combinations of a criterion and the axes are not defined, each with one line that says why. No torch."""
 
+from bench.axes import NM, Block, Filter, Gradual, Layer, Regrow, Rewound, Weight
 from bench.cell import Cell, spelled
-from bench.schema import NM, Block, Filter, Gradual, Layer, Regrow, Rewound, Weight
 from criteria import Description
 
 

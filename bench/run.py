@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from bench import artefacts, data, models, store
 from bench.artefacts import MASKS, PRUNED, WEIGHTS
+from bench.axes import Regrow
 from bench.cell import CONTROLS, Cell
 from bench.data import Data, batches
 from bench.lineage import Lineage, Progress, copied
@@ -22,7 +23,6 @@ from bench.measure.effective import effective_sparsity
 from bench.measure.memory import PeakMemory
 from bench.prune import Pruner, all_kept, structure_of
 from bench.schedule import finetuning_rates, pruning_steps, replaced_share, training_rates
-from bench.schema import Regrow
 from bench.score import scoring_set, taking_part
 from bench.seeds import derived_seed, generator
 from bench.stage import Made, Workbench

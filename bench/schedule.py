@@ -3,7 +3,8 @@
 import itertools
 import math
 
-from bench.schema import Finetune, Gradual, Iterative, Recipe, Regrow, Schedule
+from bench.axes import Finetune, Gradual, Iterative, Regrow, Schedule
+from bench.schema import Recipe
 
 LAST = 0.75
 """Share of the surrounding training after which gradual and regrow leave the masks alone."""

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import criteria
+from bench.axes import Filter
 from bench.cell import Cell
 from bench.data import Data, scoring_batches
 from bench.errors import UserError
 from bench.loss import loss_function
-from bench.schema import Filter
 from bench.seeds import derived_seed, global_stream
 from criteria._guard import Criterion
 from criteria.tools.parameters import prunable

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable
 import torch
 from torch import Tensor, nn
 
+from bench.axes import Filter, Layer
 from bench.blocks import blocks
 from bench.cell import Cell
 from bench.channels import channels
@@ -13,7 +14,6 @@ from bench.compact import Compacted, kept_units
 from bench.errors import UserError
 from bench.masks import Masks, apply_masks_, select, shuffled, threshold
 from bench.measure.cost import flops_by_weight
-from bench.schema import Filter, Layer
 from bench.units import Units
 
 STEPS = 24

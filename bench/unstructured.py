@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor, nn
 
+from bench.axes import NM
 from bench.cell import Cell
 from bench.granularity import select_nm, unit_masks, unit_scores, weight_masks
 from bench.masks import Masks, select, share_within, threshold
-from bench.schema import NM
 
 Weights = dict[str, nn.Parameter]
 

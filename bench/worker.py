@@ -16,6 +16,7 @@ import torch
 from bench import contract, data, store
 from bench.cell import Cell
 from bench.errors import UserError
+from bench.oracle import Oracle
 from bench.preflight import Preflight
 from bench.run import run_cell
 from bench.schema import Dataset
@@ -70,6 +71,7 @@ class Worker:
         self.bench = bench
         self.debug = debug
         self.preflight = Preflight(bench)
+        self.oracle_of = Oracle(bench)
 
     def gpus(self, _: None) -> int:
         """Return the number of CUDA devices."""
@@ -95,6 +97,16 @@ class Worker:
         """Run the contract suite on a criterion; return its report and whether a case has failed."""
         cases = contract.check(name)
         return contract.report(cases), any(case.status == "failed" for case in cases)
+
+    def oracle(self, question: tuple[str, Any]) -> tuple[Any, str | None]:
+        """Return (answer, None) of a method of Oracle to its argument, or (None, why there is none)."""
+        verb, argument = question
+        try:
+            return getattr(self.oracle_of, verb)(argument), None
+        except BaseException as error:  # a criterion may raise anything
+            if self.debug:
+                traceback.print_exc()
+            return None, self._reason(error)
 
     def make(self, cell: Cell) -> Result:
         """Make a cell unless it is there or another process is making it; a failure is recorded, never raised."""

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 import criteria
 from bench import NUMERICS
+from bench.axes import OneShot, Scope, Weight
 from bench.cell import CONTROLS, Cell, Environment
 from bench.data import Data, Split
-from bench.schema import Dataset, Model, OneShot, Prunable, Recipe, Scope, Scoring, Weight
+from bench.schema import Dataset, Model, Prunable, Recipe, Scoring
 from bench.seeds import global_stream
 from bench.stage import Workbench
 

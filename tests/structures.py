@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bench.axes import Filter, Scope
 from bench.compact import kept_units
 from bench.masks import apply_masks_
 from bench.measure.cost import parameters
-from bench.schema import Filter, Model, Scope
+from bench.schema import Model
 from bench.seeds import global_stream
 from bench.structured import Kept, Structure
 from bench.units import Units

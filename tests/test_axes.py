@@ -11,12 +11,13 @@ from torch import Tensor
 from bench import data as datasets
 from bench import lineage as lineage_module
 from bench.artefacts import MASKS, PRUNED, WEIGHTS, unpack
+from bench.axes import Gradual, Iterative, Regrow, Rewound, Scope
 from bench.cell import Cell
 from bench.lineage import Lineage, copied
 from bench.masks import Masks, select
 from bench.prune import Pruner
 from bench.run import early_state, initial, recipe_trainer, run_cell
-from bench.schema import Gradual, Iterative, Recipe, Regrow, Rewound, Scope
+from bench.schema import Recipe
 from bench.train import Trainer
 from criteria.movement import Movement
 from tests.helpers import cell, plugin, recipe, same, weights, workbench

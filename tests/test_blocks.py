@@ -10,13 +10,13 @@ from torchvision.models import ConvNeXt, ResNet
 from torchvision.models.convnext import CNBlockConfig
 from torchvision.models.resnet import BasicBlock
 
+from bench.axes import Layer
 from bench.blocks import blocks
 from bench.errors import UserError
 from bench.models.digits_net import digits_net
 from bench.models.resnet import resnet
 from bench.models.text_transformer import text_transformer
 from bench.models.wide_resnet import wide_resnet
-from bench.schema import Layer
 from tests.helpers import same, weights
 from tests.structures import check, inputs, seeded, structure
 

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench import config
+from bench.axes import Cosine, Iterative
 from bench.errors import UserError
-from bench.schema import Cosine, Iterative, Settings
+from bench.schema import Settings
 
 
 def load(*arguments: str) -> Settings:

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
+from bench.axes import Iterative, Low
 from bench.cell import Cell
 from bench.errors import UserError
 from bench.run import run_cell
-from bench.schema import Dataset, Iterative, Low, Model, Recipe, Scoring
+from bench.schema import Dataset, Model, Recipe, Scoring
 from bench.store import load_records
 from bench.worker import Worker
 from tests.helpers import cell, recipe, workbench

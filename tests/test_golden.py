@@ -14,9 +14,10 @@ import torch
 
 from bench import NUMERICS
 from bench.artefacts import unpack
+from bench.axes import Iterative, Low
 from bench.cell import Cell
 from bench.run import run_cell
-from bench.schema import Iterative, Low, Model, Scoring
+from bench.schema import Model, Scoring
 from bench.stage import TENSORS
 from tests.helpers import cell, recipe, workbench
 

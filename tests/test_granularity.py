@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench import config
+from bench.axes import NM, Block, Scope, Weight
 from bench.errors import UserError
 from bench.granularity import divides, select_nm, unit_masks, unit_scores, weight_masks
 from bench.lineage import Lineage
 from bench.plan import make
 from bench.prune import Pruner
-from bench.schema import NM, Block, Scope, Weight
 from tests.helpers import cell, data, net, workbench
 
 SEEDS = st.integers(0, 10_000)

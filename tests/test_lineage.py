@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from bench import lineage as module
+from bench.axes import Iterative, Low
 from bench.cell import Cell
 from bench.lineage import Lineage, Progress, copied
 from bench.run import run_cell
 from bench.schedule import training_rates
-from bench.schema import Iterative, Low, Recipe
+from bench.schema import Recipe
 from bench.train import Trainer
 from tests.helpers import cell, data, net, recipe, same, weights, workbench
 

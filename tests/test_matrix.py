@@ -12,6 +12,7 @@ from torch import Tensor
 import criteria
 from bench import data as datasets
 from bench.artefacts import MASKS, WEIGHTS, unpack
+from bench.axes import NM, Filter, Gradual, Granularity, Iterative, Layer, OneShot, Regrow, Rewound, Schedule, Scope
 from bench.cell import Cell
 from bench.compact import kept_units
 from bench.lineage import Lineage
@@ -20,21 +21,7 @@ from bench.matrix import GRANULARITIES, SCOPES, at, matrix
 from bench.prune import Pruner, structure_of
 from bench.refusals import refusal
 from bench.run import initial, run_cell
-from bench.schema import (
-    NM,
-    Filter,
-    Gradual,
-    Granularity,
-    Iterative,
-    Layer,
-    Model,
-    OneShot,
-    Regrow,
-    Rewound,
-    Schedule,
-    Scope,
-    Scoring,
-)
+from bench.schema import Model, Scoring
 from bench.score import taking_part
 from tests.helpers import cell, recipe, weights, workbench
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from bench import config
+from bench.axes import Iterative, Low
 from bench.cell import Cell, spelled
 from bench.errors import UserError
 from bench.plan import Plan, make
-from bench.schema import Iterative, Low
 
 E = "schedule={name: iterative, steps: 4}"
 

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
+from bench.axes import NM, Filter, Gradual, Layer, Regrow, Scope
 from bench.errors import UserError
 from bench.preflight import Preflight
-from bench.schema import NM, Filter, Gradual, Layer, Model, Regrow, Scope
+from bench.schema import Model
 from tests.helpers import cell, plugin, recipe, weights, workbench
 
 NET = Model(name="tiny", factory=f"{Path(__file__).with_name('tiny.py')}:net")

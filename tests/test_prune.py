@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from bench import prune
+from bench.axes import Iterative, Scope
 from bench.cell import Cell
 from bench.errors import UserError
 from bench.lineage import Lineage, copied
 from bench.prune import Pruner, all_kept
 from bench.schedule import sparsities
-from bench.schema import Iterative, Prunable, Scope, Scoring
+from bench.schema import Prunable, Scoring
 from bench.stage import TENSORS
 from tests.helpers import cell, data, net, plugin, same, weights, workbench
 

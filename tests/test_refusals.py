@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 import criteria
+from bench.axes import Filter, Gradual, Iterative, Layer, Low, OneShot, Regrow, Rewound, Scope
 from bench.cell import Cell
 from bench.refusals import refusal
-from bench.schema import Filter, Gradual, Iterative, Layer, Low, OneShot, Regrow, Rewound, Scope
 from tests.helpers import cell, dataset
 
 ONE_SHOT = OneShot(name="one_shot")

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.axes import Cosine, Gradual, Iterative, Low, OneShot, Regrow, Rewound
 from bench.schedule import boundaries, finetuning_rates, pruning_steps, replaced_share, sparsities, training_rates
-from bench.schema import Cosine, Gradual, Iterative, Low, OneShot, Recipe, Regrow, Rewound
+from bench.schema import Recipe
 
 
 def iterative(steps: int, curve: str) -> Iterative:

@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench import lineage as lineage_module
 from bench.artefacts import MASKS, WEIGHTS, unpack
+from bench.axes import Filter, Gradual, Iterative, Layer, Low, Rewound, Scope
 from bench.cell import Cell
 from bench.compact import kept_units
 from bench.data import batches, load
@@ -22,7 +23,7 @@ from bench.models.resnet import resnet
 from bench.models.text_transformer import text_transformer
 from bench.prune import Pruner
 from bench.run import initial, run_cell
-from bench.schema import Filter, Gradual, Iterative, Layer, Low, Model, Rewound, Scope
+from bench.schema import Model
 from bench.structured import Structure, group_scores, select_units
 from bench.units import Part, Units
 from criteria.tools.parameters import prunable
@@ -274,7 +275,6 @@ def result(record: dict[str, Any]) -> dict[str, Any]:
         {"ablation": "invert"} | WHOLE,
         {"ablation": "reinit"} | FIRST,
         LAYER,
-        LAYER | {"ablation": "reinit"} | FIRST,
     ],
     ids=lambda changes: "-".join(str(getattr(v, "name", v)) for v in changes.values()),
 )
@@ -306,7 +306,8 @@ def test_a_whole_cell(tmp_path: Path, steps: list[Masks], changes: dict[str, Any
         assert columns["flops"] / columns["flops_dense"] == pytest.approx(0.5, abs=0.05)
     else:
         assert gone(kept) == {"stage1.0": 1}
-    assert result(run_cell(one, workbench(tmp_path / "again"))) == result(record)
+    if one.schedule == TWICE or one.granularity == Layer(name="layer"):  # each takes a second
+        assert result(run_cell(one, workbench(tmp_path / "again"))) == result(record)
 
 
 def test_shuffle_moves_units_and_keeps_their_numbers(tmp_path: Path, steps: list[Masks]) -> None:

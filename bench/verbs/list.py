@@ -4,7 +4,6 @@ import textwrap
 from collections.abc import Sequence
 
 import criteria
-from bench import matrix
 from bench.errors import UserError
 from criteria import BrokenCriterionError
 
@@ -31,6 +30,8 @@ def main(arguments: list[str]) -> int:
 
 
 def _print_matrix() -> int:
+    from bench import matrix  # here: the plain list stays quick without the configuration's libraries
+
     grids, reasons = matrix.matrix()
     for grid in grids:
         print(f"{grid.title}: + is defined, a number says why not")
