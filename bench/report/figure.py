@@ -87,7 +87,7 @@ def figure(results: Results) -> Figure:
         _prepare(place, panel, table[table["value"].notna()], drawn.get_figwidth() / columns)
         _plot(place, panel, looks)
         if number + columns >= len(shown):
-            place.set_xlabel("sparsity (%)")
+            place.set_xlabel(_removed(panel))
         if number % columns == 0 or several:
             scale = "\n(log scale of the error)" if place.get_yscale() == "function" else ""
             place.set_ylabel(f"{panel.measure}{scale}")
@@ -95,6 +95,13 @@ def figure(results: Results) -> Figure:
         unused.remove()
     _legend(drawn, looks, results.frame["seed"].nunique())
     return drawn
+
+
+def _removed(panel: Panel) -> str:
+    """Return what the targets are shares of, as an axis is labelled."""
+    kinds = {"filters": "filters removed (%)", "params": "parameters removed (%)", "flops": "FLOPs removed (%)"}
+    found = [kinds[kind] for kind in panel.cells["target_kind"].dropna().unique() if kind in kinds]
+    return found[0] if found else "sparsity (%)"
 
 
 def _prepare(axes: Axes, panel: Panel, table: pd.DataFrame, width: float) -> None:

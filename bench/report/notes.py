@@ -4,6 +4,7 @@ import textwrap
 
 import pandas as pd
 
+from bench.cell import CONTROLS
 from bench.report.frame import Results, measures
 from bench.report.panels import Panel
 
@@ -31,7 +32,7 @@ def legend(results: Results, best: str) -> list[str]:
 
 def notes(panel: Panel) -> list[str]:
     """Return what holds for one panel: its seeds, what is missing or failed, and what is not as planned."""
-    facts = (_missing, _failed, _off_target, _left_dense, _untuned, _converged, _mixed)
+    facts = (_missing, _failed, _off_target, _of_weights, _left_dense, _untuned, _converged, _mixed)
     return [seeds(panel), *(line for fact in facts if (line := fact(panel)))]
 
 
@@ -60,16 +61,32 @@ def _failed(panel: Panel) -> str:
 
 def _off_target(panel: Panel) -> str:
     cells = panel.cells[panel.cells["status"] == "ok"]
-    off = cells[(cells["sparsity"] - cells["sparsity_target"]).abs() > TOLERANCE]
+    of_weights = cells["target_kind"].isna() | (cells["target_kind"] == "weights")
+    off = cells[of_weights & ((cells["sparsity"] - cells["sparsity_target"]).abs() > TOLERANCE)]
     cases = [f"{row}{_at(target)} reached {100 * reached:.4g} %" for row, target, reached in _first_of_each(off)]
-    kinds = {*panel.cells["target_kind"].dropna()} - {"weights"}
-    what = f"Targets are shares of {' or '.join(sorted(kinds))}; of the weights" if kinds else "Sparsity off its target"
-    return f"{what}: {'; '.join(cases)}." if cases else ""
+    return f"Sparsity off its target: {'; '.join(cases)}." if cases else ""
+
+
+def _of_weights(panel: Panel) -> str:
+    """Return what share of the weights is gone, where the targets are shares of something else."""
+    cells = panel.cells[(panel.cells["status"] == "ok") & ~panel.cells["target_kind"].isin([None, "weights"])]
+    kinds = sorted(cells["target_kind"].dropna().unique())
+    if not kinds:
+        return ""
+    spans = (100 * cells["sparsity"]).groupby(cells["sparsity_target"]).agg(["min", "max"])
+    reached = [
+        f"{low:.3g} %{_at(target)}" if round(low, 1) == round(high, 1) else f"{low:.3g} to {high:.3g} %{_at(target)}"
+        for target, low, high in spans.itertuples()
+    ]
+    return f"Targets are shares of {' or '.join(kinds)}; of the weights are gone {', '.join(reached)}."
 
 
 def _left_dense(panel: Panel) -> str:
-    cells = panel.cells[panel.cells["left_dense"].notna()].drop_duplicates("row")
-    rows = [f"{row} {layers}" for row, layers in zip(cells["row"], cells["left_dense"], strict=True)]
+    cells = panel.cells[~panel.cells["criterion"].isin(CONTROLS)].drop_duplicates("row")
+    named = cells[cells["left_dense"].notna()]
+    by_layers = named.groupby("left_dense", sort=False)["row"].agg(", ".join)
+    everyone = len(by_layers) == 1 and len(named) == len(cells)
+    rows = [layers if everyone else f"{layers} ({who})" for layers, who in by_layers.items()]
     return f"Layers left dense (not scored, or not divisible): {'; '.join(rows)}." if rows else ""
 
 

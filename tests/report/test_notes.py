@@ -38,6 +38,26 @@ def test_a_sparsity_off_its_target_is_named_and_rounding_is_not(out: Out) -> Non
     assert said(out)[1:] == ["Sparsity off its target: snip at 90 % reached 89.51 %."]
 
 
+def test_targets_of_filters_say_what_is_gone_of_the_weights_and_name_layers_once(out: Out) -> None:
+    filters = {"granularity": "{name: filter}", "target_kind": "filters"}
+    cells = [out.pruned(name, target, 0, **filters) for name in ("taylor", "hrank") for target in (0.3, 0.5)]
+    out.plan(*cells)
+    for cell, gone in zip(cells, (0.47, 0.7, 0.51, 0.7), strict=True):
+        out.record(cell, 97.0, sparsity=gone, left_dense="12.weight")
+    assert said(out)[1:] == [
+        "Targets are shares of filters; of the weights are gone 47 to 51 % at 30 %, 70 % at 50 %.",
+        "Layers left dense (not scored, or not divisible): 12.weight.",
+    ]
+
+
+def test_layers_left_dense_by_some_name_those(out: Out) -> None:
+    cells = [out.pruned(name, 0.9, 0) for name in ("taylor", "hrank")]
+    out.plan(*cells)
+    out.record(cells[0], 97.0, sparsity=0.9)
+    out.record(cells[1], 97.0, sparsity=0.9, left_dense="0.weight, 12.weight")
+    assert said(out)[1:] == ["Layers left dense (not scored, or not divisible): 0.weight, 12.weight (hrank)."]
+
+
 def test_rows_from_different_machines_are_named(out: Out) -> None:
     cells = [out.pruned(name, 0.9, 0) for name in ("taylor", "snip")]
     out.plan(*cells)
