@@ -86,7 +86,7 @@ def _left_dense(panel: Panel) -> str:
     named = cells[cells["left_dense"].notna()]
     by_layers = named.groupby("left_dense", sort=False)["row"].agg(", ".join)
     everyone = len(by_layers) == 1 and len(named) == len(cells)
-    rows = [layers if everyone else f"{layers} ({who})" for layers, who in by_layers.items()]
+    rows = [str(layers) if everyone else f"{layers} ({who})" for layers, who in by_layers.items()]
     return f"Layers left dense (not scored, or not divisible): {'; '.join(rows)}." if rows else ""
 
 
