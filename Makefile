@@ -23,7 +23,7 @@ given = $(if $(value $(1)),$(2)=$(call quoted,$(1)))
 COMMON = $(call given,EXPERIMENT,experiment) $(call given,OUT,out) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help bench tables list check verify publish test test-all lint perf
+.PHONY: help bench tables oracle list check verify publish gpu-check test test-all lint perf
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -33,6 +33,9 @@ bench: env  ## run what is missing of an experiment and print its table: CRITERI
 
 tables: env  ## write the tables and the figure of the last run (of EXPERIMENT=NAME)
 	@$(BENCH) tables $(COMMON)
+
+oracle: env  ## remove each filter of a trained net, correlate the criteria with it: EXPERIMENT=cifar10_oracle CRITERION=a,b
+	@$(BENCH) oracle $(call given,CRITERION,criterion) $(COMMON)
 
 list: env  ## show the criteria with formula and source
 	@$(BENCH) list
@@ -45,6 +48,9 @@ verify: env  ## recompute the hashes of all stored results: OUT=DIR
 
 publish: env  ## copy the last run's records, tables and figure to results/published: NAME=digits
 	@$(BENCH) publish $(NAME) $(COMMON)
+
+gpu-check: env  ## check a CUDA card against the CPU, with timings, in 20 minutes: OUT=DIR ARGS="dataset=NAME dataset.root=DIR"
+	@$(BENCH) gpu-check $(call given,OUT,out) $(ARGS)
 
 test: env-dev lint  ## lint, types, and the test suite (about 5 minutes on 2 cores)
 	$(RUN) -m pytest -n 2 -m "not slow and not perf"

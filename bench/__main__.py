@@ -18,6 +18,7 @@ VERBS = {
     "check": "run the contract suite on a criterion: check path/to/mine.py",
     "verify": "recompute the hashes of all records and artefacts: verify [DIR]",
     "publish": "copy the last plan's records, tables and figure to results/published: publish NAME",
+    "gpu-check": "check a CUDA card against the CPU, with timings: gpu-check [minutes=20] [dataset.root=DIR]",
 }
 
 
@@ -56,11 +57,11 @@ def _verb(arguments: list[str]) -> int:
     if verb not in VERBS:
         raise UserError(f"unknown verb {verb!r}; {near_misses(verb, VERBS)}")
     # A verb's module is imported when it is asked for, so that help and list stay quick.
-    return int(importlib.import_module(f"bench.verbs.{verb}").main(rest))
+    return int(importlib.import_module(f"bench.verbs.{verb.replace('-', '_')}").main(rest))
 
 
 def _help() -> str:
-    verbs = "\n".join(f"  {verb:9}{text}" for verb, text in VERBS.items())
+    verbs = "\n".join(f"  {verb:11}{text}" for verb, text in VERBS.items())
     return (
         "A benchmark of pruning criteria under one shared harness.\n\nusage: python -m bench VERB [KEY=VALUE ...]\n\n"
         f"{verbs}\n\nKeys and their defaults: conf/config.yaml. A list on an axis is a sweep."

@@ -146,7 +146,8 @@ def _kth_lowest(flat: Tensor, k: int) -> Tensor:
     if flat.device.type == "cpu":
         # numpy's introselect takes less than half the time of torch.kthvalue on the CPU.
         return torch.from_numpy(np.partition(flat.numpy(), k - 1)[k - 1 : k])[0]
-    return flat.kthvalue(k).values
+    # Not torch.kthvalue: on CUDA deterministic mode refused it before torch 2.10.
+    return flat.sort().values[k - 1]
 
 
 def shuffled(mask: Tensor, generator: torch.Generator) -> Tensor:

@@ -45,7 +45,9 @@ class Preflight:
         lineage = Lineage(model, structure_of(cell, model, samples))
         scores, pruner = self._scores(cell), Pruner(cell, samples, self.bench)
         taken, _ = pruner.removable(lineage, scores)
-        pruner.selected(lineage, {name: scores[name] for name in taken}, cell.sparsity)
+        # Where `stop` decides how far to go, the path's end is what must be reachable.
+        target = getattr(cell.schedule, "end", None) if cell.sparsity is None else cell.sparsity
+        pruner.selected(lineage, {name: scores[name] for name in taken}, target)
 
     def _loaded(self, cell: Cell) -> tuple[Data, nn.Module]:
         samples = data.load(cell.dataset, self.bench.device)

@@ -32,7 +32,7 @@ def main(connection: Connection, start: Start) -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to the whole group; the parent decides
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    device = _prepared(start)
+    device = prepared(start)
     worker = Worker(Workbench(start.root, device, lambda kind, facts: connection.send((kind, facts))), start.debug)
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
@@ -52,7 +52,7 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _prepared(start: Start) -> torch.device:
+def prepared(start: Start) -> torch.device:
     """Make this process's numbers reproducible and return its device."""
     torch.set_num_threads(start.threads)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

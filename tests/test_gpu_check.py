@@ -5,7 +5,7 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -27,6 +27,7 @@ TINY = Sizes(
     batch=8,
     steps=2,
     repeats=1,
+    networks=("resnet8",),
     vit_side=32,
     vit_depth=1,
     linears=((8, 32, 16),),
@@ -38,10 +39,9 @@ def later(seconds: float = 60) -> float:
 
 
 @pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The harness's step of a tiny net costs whatever it costs."""
     monkeypatch.setattr(timings, "STEP", 1e9)
-    yield
 
 
 @pytest.mark.usefixtures("quick")
@@ -58,7 +58,7 @@ def test_the_whole_plan_passes_between_cpu_and_cpu_and_is_done_once(
     by_step = {step: [row for row in rows if row["step"] == step] for step in {row["step"] for row in rows}}
     assert {f"scores-{name}-{form}" for name in criteria.available() for form in numbers.forms(name)} < set(by_step)
     assert {row["ok"] for row in rows} == {"True", ""}
-    assert all(row["ok"] == "True" for name in ("deterministic", "compacted") for row in by_step[name])
+    assert all(row["ok"] == "True" for name in ("deterministic", "networks", "compacted") for row in by_step[name])
     assert {row["value"] for name in by_step if name.startswith("scores") for row in by_step[name]} <= {"0", "0.0", ""}
     assert all("Only CUDA" in row["note"] for row in by_step["semi-structured"])
     assert "dataset cifar10 is not there" in by_step["table"][0]["note"]
@@ -106,7 +106,7 @@ def test_what_fails_or_lacks_time_is_made_again_and_another_machine_starts_anew(
     (tmp_path / "good" / store.RECORD).write_text("{}")
     steps.run({"good": three["good"]}, tmp_path, {"gpu": "y"}, later())
     assert made[8:] == ["good"]
-    assert "**failed**" in report.markdown(done | {"table": []}, {})
+    assert "**failed**" in report.markdown({"table": done["bad"]}, {})
 
 
 def test_differences_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,11 +138,28 @@ def test_a_mode_is_restored() -> None:
     assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == before
 
 
-def test_the_run_of_the_table_is_interrupted_when_the_time_is_over() -> None:
-    wait = f"import sys, time, signal; signal.signal({int(signal.SIGINT)}, lambda *_: sys.exit(130)); print('up', flush=True); time.sleep(60)"
+def test_a_network_that_deterministic_mode_refuses_fails_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = numbers._gradients
+
+    def refusing(name: str, device: torch.device, sizes: Sizes) -> dict[str, torch.Tensor]:
+        if name == "vgg16_bn":
+            raise RuntimeError("pooling has no deterministic implementation")
+        return real("resnet8", device, sizes)
+
+    monkeypatch.setattr(numbers, "_gradients", refusing)
+    refused, trains = numbers.networks(CPU, replace(TINY, networks=("vgg16_bn", "resnet8")))
+    assert (refused.ok, trains.ok) == (False, True)
+    assert "no deterministic implementation" in refused.note
+
+
+def test_the_run_of_the_table_is_interrupted_when_the_time_is_over(tmp_path: Path) -> None:
+    wait = (
+        f"import sys, time, signal; signal.signal({int(signal.SIGINT)}, lambda *_: sys.exit(130));"
+        "open(sys.argv[1], 'w'); time.sleep(60)"
+    )
     started = time.monotonic()
     assert table.stopped([sys.executable, "-c", "import sys; sys.exit(1)"], 30) == 1
-    assert table.stopped([sys.executable, "-c", wait], 1.5) == 130
+    assert table.stopped([sys.executable, "-c", wait, str(tmp_path / "up")], 1.5) == 130
     assert time.monotonic() - started < 30
 
 

@@ -9,17 +9,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import criteria
+from bench import config
 from bench.channels import channels
 from bench.compact import Compacted
 from bench.data import batches
-from bench.gpu.rows import Row, bounded, reason
+from bench.gpu.rows import Row, bounded, failure
 from bench.gpu.setting import CLASSES, Sizes, images, largest, mode, network, trained, trainer
-from bench.masks import apply_masks_, select
-from bench.seeds import generator, global_stream
+from bench.masks import Masks, apply_masks_, select
+from bench.models import build
+from bench.seeds import generator, global_stream, restored_generators
 from bench.structured import sound, unit_masks
 from bench.units import Units
 from criteria import CriterionError
 from criteria._guard import Criterion
+from criteria.tools.gradients import gradients
 from criteria.tools.parameters import prunable
 
 Scores = dict[str, Tensor]
@@ -35,13 +38,11 @@ def scores(name: str, form: str, device: torch.device, sizes: Sizes) -> list[Row
     try:
         criterion = _loaded(name, form)
         with mode():
-            expected = _scored(criterion, torch.device("cpu"), sizes)
-            first, second = (_scored(criterion, device, sizes) for _ in range(2))
+            expected, masks = _scored(criterion, torch.device("cpu"), sizes)
+            (first, others), (second, _) = (_scored(criterion, device, sizes) for _ in range(2))
     except CriterionError as error:
         return [Row("scores", note=f"refused: {error}")]
     apart, masked = BOUNDS.get(name, USUAL)
-    scope = "layer" if criterion.description.facts["SCALE"] == "layer" else "global"
-    masks, others = select(expected, SPARSITY, scope), select(first, SPARSITY, scope)
     total = sum(mask.numel() for mask in masks.values())
     swap = 2 / total if masked else 0.0  # one unit against another, where there are few
     return [
@@ -57,12 +58,14 @@ def _loaded(name: str, form: str) -> Criterion:
     return criteria.load(name, **{option: fixed[option] for option in description.options if option in fixed})
 
 
-def _scored(criterion: Criterion, device: torch.device, sizes: Sizes) -> Scores:
-    """Return the scores of the same network on the same samples, moved to the CPU."""
+def _scored(criterion: Criterion, device: torch.device, sizes: Sizes) -> tuple[Scores, Masks]:
+    """Return the scores of the same network on the same samples, and the masks that they give; moved to the CPU."""
     samples = images(8 * sizes.score_batch, sizes.side, device)
     cut = list(batches(samples, samples.train, sizes.score_batch))
     found = criterion.score(trained(sizes).to(device), cut, F.cross_entropy)
-    return {name: score.cpu() for name, score in found.items()}
+    scope = "layer" if criterion.description.facts["SCALE"] == "layer" else "global"
+    masks = select(found, SPARSITY, scope)
+    return {name: score.cpu() for name, score in found.items()}, {name: mask.cpu() for name, mask in masks.items()}
 
 
 def difference(one: Scores, other: Scores) -> float:
@@ -92,13 +95,42 @@ def deterministic(device: torch.device, sizes: Sizes) -> list[Row]:
     return rows
 
 
+def networks(device: torch.device, sizes: Sizes) -> list[Row]:
+    """Compute the gradients of other networks twice; torch refuses some operations in deterministic mode, on CUDA only.
+
+    A network that is refused cannot be trained by a run on this device.
+    """
+    rows = []
+    for name in sizes.networks:
+        label = f"{name}: gradients that differ when computed twice"
+        try:
+            with mode():
+                one, other = (_gradients(name, device, sizes) for _ in range(2))
+            rows.append(bounded(label, differing(one, other), 0))
+        except Exception as error:  # of one network, which says nothing of the next
+            rows.append(failure(label, error))
+    return rows
+
+
+def _gradients(name: str, device: torch.device, sizes: Sizes) -> Scores:
+    settings = config.load(["experiment=cifar10_resnet20", f"model={name}"])
+    samples = images(8, sizes.side, device)
+    inputs, targets = next(batches(samples, samples.train, 8))
+    model = build(settings.choices[0].model, samples.input_shape, CLASSES, seed=0).to(device)
+    with restored_generators(device):
+        torch.manual_seed(0)  # of dropout
+        loss = F.cross_entropy(model.to(memory_format=torch.channels_last).train()(inputs), targets)
+        return gradients(loss, dict(model.named_parameters()))
+
+
 def compacted(device: torch.device, sizes: Sizes) -> list[Row]:
     """Compare the outputs of networks with half of each layer's channels masked and with these taken out."""
 
     def vit() -> nn.Module:
-        options = {"img_size": sizes.vit_side, "depth": sizes.vit_depth, "num_classes": CLASSES}
         with global_stream(0, "gpu-check", "vit"):
-            return timm.create_model("vit_tiny_patch16_224", **options)  # type: ignore[no-any-return]
+            return timm.create_model(
+                "vit_tiny_patch16_224", num_classes=CLASSES, img_size=sizes.vit_side, depth=sizes.vit_depth
+            )
 
     rows = []
     for name, make, side in (
@@ -138,6 +170,3 @@ def forms(name: str) -> tuple[str, ...]:
         return tuple(criteria.describe(name).forms)
     except CriterionError:
         return ("weight",)
-
-
-__all__ = ["compacted", "deterministic", "difference", "differing", "forms", "reason", "scores"]

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.benchmark import Measurement, Timer
 
+from bench.axes import NM
 from bench.data import batches
-from bench.granularity import select_nm
 from bench.gpu.rows import Row, bounded, reason
 from bench.gpu.setting import Sizes, images, largest, mode, network, recipe, trainer
-from bench.schema import NM
+from bench.granularity import select_nm
 from bench.seeds import generator
 from bench.train import make_optimizer
 
@@ -38,12 +38,10 @@ def training_steps(device: torch.device, sizes: Sizes) -> list[Row]:
     rows, first = [], 0.0
     for label, (precision, layout) in SETTINGS.items():
         # Each a network and momentum of its own, or one would train on what the other has left.
-        ours = trainer(network(sizes.depth).to(device, memory_format=layout), sizes, device, precision)
-        bare = Bare(network(sizes.depth).to(device, memory_format=layout), sizes, device, precision)
+        ours = Ours(network(sizes.depth).to(device).to(memory_format=layout), sizes, device, precision)
+        bare = Bare(network(sizes.depth).to(device).to(memory_format=layout), sizes, device, precision)
         with mode(tf32=precision == "tf32"):
-            step, plain = race(
-                device, sizes, lambda t=ours: t.run(t.step + sizes.steps, lambda row: None), bare
-            )
+            step, plain = race(device, sizes, ours, bare)
         with mode(deterministic=False, tf32=precision == "tf32"):
             (free,) = race(device, sizes, bare)
         first = first or plain
@@ -54,6 +52,18 @@ def training_steps(device: torch.device, sizes: Sizes) -> list[Row]:
             Row(f"{label}: bare deterministic step / bare step with the fastest kernels", plain / free),
         ]
     return rows
+
+
+class Ours:
+    """The harness's trainer; each call trains on for `sizes.steps` steps."""
+
+    def __init__(self, model: nn.Module, sizes: Sizes, device: torch.device, precision: str) -> None:
+        self.trainer = trainer(model, sizes, device, precision)
+        self.steps = sizes.steps
+
+    def __call__(self) -> None:
+        """Train on."""
+        self.trainer.run(self.trainer.step + self.steps, lambda row: None)
 
 
 class Bare:
