@@ -123,7 +123,7 @@ def test_no_layer_that_divides_is_an_error(tmp_path: Path) -> None:
         (["granularity={name: nm, n: 4, m: 4}"], "removes none"),
         (["granularity=block", "scope=erk"], "not erk"),
         (["granularity=block", "schedule=regrow"], "would break the pattern"),
-        (["granularity=filter"], "unknown value 'filter'"),
+        (["granularity=filters"], "unknown value 'filters'"),
     ],
 )
 def test_undefined_pairs_are_refused(tmp_path: Path, arguments: list[str], words: str) -> None:
