@@ -37,7 +37,7 @@ class Pruner:
         if isinstance(self.cell.schedule, Regrow) and not lineage.masks:
             masks = self._random(taking_part(self.cell, lineage.model), target or 0.0)
         else:
-            masks = self.selected(lineage, self._scores(lineage), target)
+            masks = self.selected(lineage, self.scores(lineage), target)
         self._mask_(lineage, masks)
 
     def trade_(self, lineage: Lineage, share: float, step: int) -> Masks:
@@ -46,7 +46,7 @@ class Pruner:
         Grown weights start at zero.
         """
         assert isinstance(self.cell.schedule, Regrow)
-        drop, old = self._scores(lineage), lineage.masks
+        drop, old = self.scores(lineage), lineage.masks
         scored = {name: mask for name, mask in old.items() if name in drop}
         if self.cell.schedule.grow == "random":
             chance = generator(self.cell.seed, "grow", step)
@@ -81,7 +81,11 @@ class Pruner:
         chance = generator(self.cell.seed, "regrow")
         return random_masks(values, sparsity, self.cell.scope.name, self.cell.min_keep, chance)
 
-    def _scores(self, lineage: Lineage) -> dict[str, Tensor]:
+    def scores(self, lineage: Lineage) -> dict[str, Tensor]:
+        """Return the criterion's scores of a lineage as it is, for the layers that the granularity can use.
+
+        Those of the untouched checkpoint are a stage of their own. With ablation=invert the signs are turned.
+        """
         self.bench.tell("stage", {"stage": "score"})
         if lineage.masks or self.criterion.description.observes:
             facts, scores = self._score(lineage.model)

@@ -1,0 +1,233 @@
+"""How well each criterion knows what removing a unit does to the loss: correlations, tables, scatter plots."""
+
+import io
+import math
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
+from scipy import stats
+
+from bench import store
+from bench.report.figure import COLOURS, KNOWN, MARKERS, STYLE
+
+NET = ["dataset", "model", "recipe", "precision", "granularity"]
+"""Columns of what is compared by itself."""
+MEASURES = {
+    "spearman_squared": "Spearman, squared change",
+    "pearson_squared": "Pearson, squared change",
+    "spearman_signed": "Spearman, signed change",
+}
+OVERALL = "all"
+"""In place of a layer: all units of a network together."""
+LEAST = 3
+"""Units without which there is no correlation to speak of."""
+SKEWED = 10
+"""Scores whose largest is more than this many medians are drawn on a log scale."""
+EDGE = 1e-8
+"""Lower edge of a log scale, as a share of the largest value."""
+EQUAL = 2e-12
+"""Relative deviations below this are rounding errors."""
+
+# Columns of `units`, a row for each unit and criterion: NET, seed, images (samples of the loss), layer, unit, change
+# (loss without the unit less loss of the whole network), criterion, score (NaN where it has none), reason (or null).
+
+
+def correlations(units: pd.DataFrame) -> pd.DataFrame:
+    """Return NET, seed, criterion, layer (OVERALL first), n, MEASURES and, where they are null, the reason."""
+    rows: list[dict[str, Any]] = []
+    keys = [*NET, "seed", "criterion"]
+    for key, own in units.groupby(keys, sort=False):
+        names = dict(zip(keys, key, strict=True))
+        parts = [(OVERALL, own), *own.groupby("layer", sort=False)]
+        rows += [names | {"layer": layer} | _correlation(part) for layer, part in parts]
+    columns = [*keys, "layer", "n", *MEASURES, "reason"]
+    return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(MEASURES, float))
+
+
+def _correlation(part: pd.DataFrame) -> dict[str, Any]:
+    known = part[np.isfinite(part["score"]) & np.isfinite(part["change"])]
+    score, change = known["score"].to_numpy(), known["change"].to_numpy()
+    if reason := _undefined(part, score, change):
+        return {"n": len(known), "reason": reason}
+    return {
+        "n": len(known),
+        "spearman_squared": stats.spearmanr(score, change**2).statistic,
+        "pearson_squared": stats.pearsonr(score, change**2).statistic,
+        "spearman_signed": stats.spearmanr(score, change).statistic,
+        "reason": None,
+    }
+
+
+def _undefined(part: pd.DataFrame, score: Any, change: Any) -> str | None:
+    """Return why scores and changes have no correlation, None where they have."""
+    if part["reason"].notna().any():
+        return str(part["reason"].iloc[0])
+    if part["score"].isna().all():
+        return "not scored"
+    if len(score) < LEAST:
+        return f"fewer than {LEAST} units"
+    if _equal(score):
+        return "all scores are equal"
+    return "all changes are equal" if _equal(change) or _equal(change**2) else None
+
+
+def _equal(values: Any) -> bool:
+    return bool(np.linalg.norm(values - values.mean()) <= EQUAL * abs(values.mean()))
+
+
+def markdown(units: pd.DataFrame) -> str:
+    """Return, for each network, the correlations over all units, then Spearman's layer by layer; means over seeds."""
+    frame = correlations(units)
+    parts = ["# Criteria against the true change of the loss"]
+    for key, own in frame.groupby(NET, sort=False):
+        measured = units.loc[(units[NET] == list(key)).all(axis=1)]
+        parts += [f"## {_title(key)}", about(measured), _table(_overall(own))]
+        parts += [f"{MEASURES['spearman_squared']}, by layer", _table(_by_layer(own))]
+    return "\n\n".join([*parts, *_reasons(frame)]) + "\n"
+
+
+def about(units: pd.DataFrame) -> str:
+    """Return what was measured on one network, in words."""
+    one = units.drop_duplicates(["seed", "layer", "unit"])
+    seeds, kind = one["seed"].nunique(), "filters (coupled ones together)"
+    if (one["granularity"] == "weight").all():
+        kind = "weights, drawn at random,"
+    over = "one seed" if seeds == 1 else f"mean ± 1 sample standard deviation over {seeds} seeds"
+    return (
+        f"{len(one) // seeds} {kind} are removed one at a time from the trained network; change of the mean loss in "
+        f"eval mode over {one['images'].iloc[0]} training samples outside the scoring set, {over}. Every criterion "
+        "scores the trained network, also those made for pruning at initialisation; scores that have the scale of "
+        "their layer are divided by its mean."
+    )
+
+
+def _overall(frame: pd.DataFrame) -> list[list[str]]:
+    rows = [["criterion", "n", *MEASURES.values(), "mean over layers"]]
+    layers = frame[frame["layer"] != OVERALL].groupby(["criterion", "seed"], sort=False)["spearman_squared"].mean()
+    for criterion, own in frame[frame["layer"] == OVERALL].groupby("criterion", sort=False):
+        means = [_spread(own[measure]) for measure in MEASURES]
+        rows.append([str(criterion), f"{own['n'].mean():.4g}", *means, _spread(layers[criterion])])
+    return rows
+
+
+def _by_layer(frame: pd.DataFrame) -> list[list[str]]:
+    layers = frame[frame["layer"] != OVERALL]
+    table = layers.groupby(["layer", "criterion"], sort=False)["spearman_squared"].mean().unstack(sort=False)
+    sizes = layers.groupby("layer", sort=False)["n"].max()
+    rows = [[str(layer), str(sizes[layer]), *map(_number, values)] for layer, *values in table.itertuples()]
+    return [["layer", "n", *map(str, table.columns)], *rows]
+
+
+def _reasons(frame: pd.DataFrame) -> list[str]:
+    """Return a line for each criterion and network without correlations over all its units."""
+    lost = frame[(frame["layer"] == OVERALL) & frame["reason"].notna()].drop_duplicates([*NET, "criterion", "reason"])
+    lines = [f"- {row['criterion']} (seed {row['seed']}): {row['reason']}" for _, row in lost.iterrows()]
+    return ["\n".join(lines)] if lines else []
+
+
+def _title(key: Sequence[Any]) -> str:
+    dataset, model, recipe, precision, granularity = key
+    parts = [dataset, model, f"recipe {recipe}", f"granularity={granularity}"]
+    return ", ".join(parts + ([f"precision={precision}"] if precision != "fp32" else []))
+
+
+def _spread(values: "pd.Series[float]") -> str:
+    """Return `0.87 ± 0.02` over seeds."""
+    known = values.dropna()
+    return _number(known.mean()) + (f" ± {known.std():.2f}" if len(known) > 1 else "")
+
+
+def _number(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.2f}"
+
+
+def _table(rows: list[list[str]]) -> str:
+    """Return an aligned table in Markdown: names to the left, numbers to the right."""
+    widths = [max(3, *map(len, column)) for column in zip(*rows, strict=True)]
+    pads = [str.ljust, *[str.rjust] * (len(widths) - 1)]
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    padded = [[pad(cell, width) for pad, cell, width in zip(pads, row, widths, strict=True)] for row in rows]
+    return "\n".join(f"| {' | '.join(row)} |" for row in [padded[0], rule, *padded[1:]])
+
+
+@mpl.rc_context(STYLE)
+def figure(units: pd.DataFrame) -> Figure:
+    """Return a panel for each network and criterion: the squared change of each unit against its score."""
+    shown = units[np.isfinite(units["score"]) & np.isfinite(units["change"]) & units["reason"].isna()]
+    panels = list(shown.groupby([*NET, "criterion"], sort=False))
+    several = len(shown.drop_duplicates(NET)) > 1
+    columns = min(4, len(panels))
+    rows = math.ceil(len(panels) / columns)
+    drawn = Figure(figsize=(1.8 * columns + 0.4, 1.7 * rows + 0.2), layout="constrained")
+    looks = _looks(list(dict.fromkeys(shown["criterion"])))
+    places = drawn.subplots(rows, columns, squeeze=False, sharey=not several)
+    for ((*net, criterion), own), axes in zip(panels, places.flat, strict=False):
+        _scatter(axes, own, looks[str(criterion)])
+        title = f"{criterion}: {_number(_mean_spearman(own))}"
+        axes.set_title("\n".join([*textwrap.wrap(_title(net) if several else "", 30), *textwrap.wrap(title, 30)]))
+    for unused in places.flat[len(panels) :]:
+        unused.remove()
+    drawn.supxlabel("score (title: Spearman correlation, mean over seeds)", fontsize=8)
+    drawn.supylabel("squared change of the loss", fontsize=8)
+    return drawn
+
+
+def _mean_spearman(own: pd.DataFrame) -> float:
+    frame = correlations(own)
+    return float(frame.loc[frame["layer"] == OVERALL, "spearman_squared"].mean())
+
+
+def _looks(criteria: list[str]) -> dict[str, dict[str, Any]]:
+    """Return colour and marker of each criterion, those of all figures; variants of one share them."""
+    stems = {criterion: criterion.split(" ")[0] for criterion in criteria}
+    places = [*KNOWN, *sorted({*stems.values()} - {*KNOWN})]
+    at = {criterion: places.index(stem) for criterion, stem in stems.items()}
+    return {name: {"color": COLOURS[n % len(COLOURS)], "marker": MARKERS[n % len(MARKERS)]} for name, n in at.items()}
+
+
+def _scatter(axes: Axes, own: pd.DataFrame, look: dict[str, Any]) -> None:
+    """Draw the units of a panel; what a log scale has no place for lies at its lower edge."""
+    squared, score = own["change"].to_numpy() ** 2, own["score"].to_numpy()
+    skewed = score.min() >= 0 and score.max() > SKEWED * np.median(score)
+    axes.scatter(_lifted(score) if skewed else score, _lifted(squared), s=6, alpha=0.6, lw=0, **look)
+    axes.set_yscale("log")
+    axes.set_xscale("log" if skewed else "linear")
+    for axis in (axes.xaxis, axes.yaxis) if skewed else (axes.yaxis,):
+        axis.set_major_locator(LogLocator(numticks=3))
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_locator(NullLocator())
+    if not skewed:
+        axes.ticklabel_format(axis="x", scilimits=(-2, 3))
+        axes.locator_params(axis="x", nbins=4)
+
+
+def _lifted(values: Any) -> Any:
+    """Return values of at least 0, none below EDGE of the largest."""
+    return np.maximum(values, EDGE * values.max() or 1)
+
+
+def write(units: pd.DataFrame, folder: Path) -> list[Path]:
+    """Write oracle.csv, .md, .pdf, .png and units.csv, each whole or not at all; equal units give equal bytes."""
+    files = {"oracle.csv": _csv(correlations(units)), "oracle.md": markdown(units).encode(), "units.csv": _csv(units)}
+    if units["score"].notna().any():
+        with mpl.rc_context(STYLE):
+            drawn = figure(units)
+            for kind, metadata in (("pdf", {"CreationDate": None}), ("png", {})):
+                data = io.BytesIO()
+                drawn.savefig(data, format=kind, metadata=metadata)
+                files[f"oracle.{kind}"] = data.getvalue()
+    for name, content in files.items():
+        store.write(folder / name, content)
+    return [folder / name for name in files]
+
+
+def _csv(frame: pd.DataFrame) -> bytes:
+    return frame.to_csv(index=False, lineterminator="\n").encode()
