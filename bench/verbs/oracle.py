@@ -202,7 +202,11 @@ def _rows(net: Net) -> Iterator[dict[str, Any]]:
     """Yield what bench.report.oracle reads: a row for each unit and criterion."""
     columns = net.cell.columns()
     shared = {name: columns[name] for name in (*oracle.NET, "seed")}
-    shared |= {"images": net.images, "granularity": net.cell.granularity.name if net.cell.granularity else None}
+    shared |= {
+        "dataset": net.cell.dataset.title,
+        "images": net.images,
+        "granularity": net.cell.granularity.name if net.cell.granularity else None,
+    }
     for criterion in net.criteria:
         scores = net.scores.get(criterion, [math.nan] * len(net.units))
         for number, ((layer, unit), score) in enumerate(zip(net.units, scores, strict=True)):
