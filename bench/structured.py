@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from bench.axes import Filter, Layer
 from bench.blocks import blocks
 from bench.cell import Cell
-from bench.channels import channels
 from bench.compact import Compacted, kept_units
 from bench.errors import UserError
 from bench.masks import Masks, apply_masks_, select, shuffled, threshold
@@ -45,6 +44,9 @@ class Structure:
             raise UserError(f"model {cell.model.name} has no {what}: take another granularity")
 
     def _found(self, model: nn.Module) -> list[Units]:
+        # Here: torch-pruning brings timm and torchvision along, three seconds that pruning single weights need not pay.
+        from bench.channels import channels
+
         try:
             return (blocks if isinstance(self.cell.granularity, Layer) else channels)(model, self.sample)
         except Exception as error:  # whatever tracing raises on a network that it cannot follow
