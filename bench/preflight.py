@@ -1,5 +1,7 @@
 """What is tried on an untrained network before any training, so that an error costs seconds and not hours."""
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from bench import data
@@ -14,16 +16,20 @@ from bench.run import initial
 from bench.schedule import LAST
 from bench.score import load, score, scoring_set, taking_part
 from bench.stage import Workbench
+from bench.structured import Structure
 from bench.train import steps_per_epoch
 from criteria import CriterionError, NonFiniteScoresError
 
 
 class Preflight:
-    """Tries cells one after the other; questions about the same network share it."""
+    """Tries cells one after the other; questions about the same network share it, its scores and its units."""
 
     def __init__(self, bench: Workbench) -> None:
         self.bench = bench
         self._network: tuple[str, nn.Module] | None = None
+        self._scored: dict[str, dict[str, Tensor]] = {}
+        """scores_key -> what _scores returned, for the present network."""
+        self._structures: dict[Any, Structure | None] = {}
 
     def data_and_model(self, cell: Cell) -> None:
         """Load both; UserError for what is wrong with them, or does not fit together."""
@@ -42,7 +48,7 @@ class Preflight:
         """Select as a cell would; UserError for a target that cannot be reached, or a schedule without time to act."""
         samples, model = self._loaded(cell)
         _check_time(cell, samples)
-        lineage = Lineage(model, structure_of(cell, model, samples))
+        lineage = Lineage(model, self._structure(cell))
         scores, pruner = self._scores(cell), Pruner(cell, samples, self.bench)
         taken, _ = pruner.removable(lineage, scores)
         # Where `stop` decides how far to go, the path's end is what must be reachable.
@@ -53,6 +59,7 @@ class Preflight:
         samples = data.load(cell.dataset, self.bench.device)
         if self._network is None or self._network[0] != cell.dense_key:
             self._network = (cell.dense_key, initial(cell, samples, self.bench.device))
+            self._scored, self._structures = {}, {}
             _check_fits(cell, samples)
             taking_part(cell, self._network[1])
         return samples, self._network[1]
@@ -60,6 +67,19 @@ class Preflight:
     def _scores(self, cell: Cell) -> dict[str, Tensor]:
         """Return a criterion's scores by two samples; where they fail, which their cells will record, the weights."""
         samples, model = self._loaded(cell)
+        if cell.scores_key not in self._scored:
+            self._scored[cell.scores_key] = self._trial_scores(cell, samples, model)
+        return self._scored[cell.scores_key]
+
+    def _structure(self, cell: Cell) -> Structure | None:
+        samples, model = self._loaded(cell)
+        key = (type(cell.granularity), cell.prunable)
+        if key not in self._structures:
+            self._structures[key] = structure_of(cell, model, samples)
+        found = self._structures[key]
+        return found and found.of(cell)
+
+    def _trial_scores(self, cell: Cell, samples: Data, model: nn.Module) -> dict[str, Tensor]:
         criterion = load(cell)
         batches = [(inputs[:2], targets[:2]) for inputs, targets in scoring_set(cell, samples)[:1]]
         try:

@@ -43,12 +43,20 @@ class Structure:
             what = "residual blocks" if isinstance(cell.granularity, Layer) else "channels that can be removed whole"
             raise UserError(f"model {cell.model.name} has no {what}: take another granularity")
 
-    def _found(self, model: nn.Module) -> list[Units]:
-        # Here: torch-pruning brings timm and torchvision along, three seconds that pruning single weights need not pay.
-        from bench.channels import channels
+    def of(self, cell: Cell) -> "Structure":
+        """Return the same units for another cell of this network and granularity, which selects by its own axes."""
+        other = copy.copy(self)
+        other.cell = cell
+        return other
 
+    def _found(self, model: nn.Module) -> list[Units]:
         try:
-            return (blocks if isinstance(self.cell.granularity, Layer) else channels)(model, self.sample)
+            if isinstance(self.cell.granularity, Layer):
+                return blocks(model, self.sample)
+            # Here: torch-pruning brings timm and torchvision along, seconds that others need not pay.
+            from bench.channels import channels
+
+            return channels(model, self.sample)
         except Exception as error:  # whatever tracing raises on a network that it cannot follow
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
             raise UserError(
