@@ -18,6 +18,7 @@ from bench.errors import UserError
 from bench.lineage import Lineage
 from bench.loss import Loss, loss_function
 from bench.measure.accuracy import BATCH
+from bench.mode import in_mode
 from bench.prune import Pruner, structure_of
 from bench.run import become_dense, initial
 from bench.score import taking_part
@@ -209,11 +210,9 @@ def _removed_(model: nn.Module, unit: Unit) -> Iterator[None]:
 @torch.inference_mode()
 def mean_loss(model: nn.Module, samples: Batches, loss_fn: Loss) -> float:
     """Return the mean loss over samples in eval mode, summed in float64: single units change it in the last digits."""
-    was_training = model.training
-    model.eval()
     total = 0.0
-    for inputs, targets in samples:
-        exact = targets.double() if targets.is_floating_point() else targets
-        total += float(loss_fn(model(inputs).double(), exact)) * len(targets)
-    model.train(was_training)
+    with in_mode(model, train=False):
+        for inputs, targets in samples:
+            exact = targets.double() if targets.is_floating_point() else targets
+            total += float(loss_fn(model(inputs).double(), exact)) * len(targets)
     return total / sum(len(targets) for _, targets in samples)

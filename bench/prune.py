@@ -14,8 +14,9 @@ from bench.granularity import divides
 from bench.lineage import Lineage, copied
 from bench.loss import loss_function
 from bench.masks import Masks, apply_masks_
+from bench.mode import in_mode
 from bench.regrow import random_masks, traded
-from bench.score import in_mode, load, score, scoring_set, taking_part
+from bench.score import load, score, scoring_set, taking_part
 from bench.seeds import generator
 from bench.stage import Workbench
 from bench.structured import Structure

@@ -1,7 +1,5 @@
 """Asks a criterion for its scores, in the mode and on the scoring set that are the same for all criteria."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from fnmatch import fnmatch
 from typing import Any
 
@@ -15,6 +13,7 @@ from bench.cell import Cell
 from bench.data import Data, scoring_batches
 from bench.errors import UserError
 from bench.loss import loss_function
+from bench.mode import in_mode
 from bench.seeds import derived_seed, global_stream
 from criteria._guard import Criterion
 from criteria.tools.parameters import prunable
@@ -53,17 +52,6 @@ def score(
     mode = in_mode(model, train=cell.score_mode == "train")
     with mode, global_stream(cell.seed, "score"), sdpa_kernel(SDPBackend.MATH):
         return criterion.score(model, batches, loss_function(cell.recipe))
-
-
-@contextmanager
-def in_mode(model: nn.Module, train: bool) -> Iterator[None]:
-    """Give the block a model in train or eval mode; the mode is restored."""
-    was_training = model.training
-    model.train(train)
-    try:
-        yield
-    finally:
-        model.train(was_training)
 
 
 def harness_options(cell: Cell) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from bench.schema import Recipe
 from bench.train import Trainer
 from criteria.movement import Movement
 from tests.helpers import cell, plugin, recipe, same, weights, workbench
+from tests.killed import Killed, made_despite_kills
 
 CPU = torch.device("cpu")
 SHORT = recipe(epochs=2, batch_size=256, momentum=0.9, nesterov=True, weight_decay=1e-3)
@@ -231,10 +232,6 @@ def test_the_early_state_is_the_dense_trajectory_and_shared(tmp_path: Path) -> N
     assert len(list((tmp_path / "stages").glob("early-*"))) == 2
 
 
-class Killed(BaseException):
-    """What ends a process, in a test."""
-
-
 @pytest.mark.parametrize("changes", [{}, {"ablation": "shuffle"}])
 def test_rewound_rounds_that_were_killed_again_and_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
@@ -243,21 +240,7 @@ def test_rewound_rounds_that_were_killed_again_and_again(
     monkeypatch.setattr(lineage_module, "SAVE_EVERY_S", -1.0)
     one = small(schedule=TWICE, criterion="snip", **REWIND | changes)
     whole, masks, final = ran(one, tmp_path / "whole")
-    kills = 0
-    while True:
-        epochs: list[str] = []
-
-        def tell(kind: str, _: dict[str, Any], epochs: list[str] = epochs) -> None:
-            epochs.extend([kind] * (kind == "epoch"))
-            if len(epochs) == 2:
-                raise Killed
-
-        try:
-            record = run_cell(one, workbench(tmp_path / "killed", tell))
-            break
-        except Killed:
-            kills += 1
-            assert kills < 20
+    record, kills = made_despite_kills(one, tmp_path / "killed")
     assert kills >= 3
     assert same(stored(one, tmp_path / "killed", MASKS), masks)
     assert same(stored(one, tmp_path / "killed", WEIGHTS), final)
@@ -378,20 +361,8 @@ def test_a_resumed_regrow_goes_on_as_it_was(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(lineage_module, "SAVE_EVERY_S", -1.0)
     one = small(schedule=Regrow(name="regrow", every=3), recipe=SHORT.model_copy(update={"epochs": 3}))
     _, masks, final = ran(one, tmp_path / "whole")
-    root, kills = tmp_path / "killed", 0
-    while kills < 9:
-        epochs: list[str] = []
-
-        def tell(kind: str, _: dict[str, Any], epochs: list[str] = epochs) -> None:
-            epochs.extend([kind] * (kind == "epoch"))
-            if len(epochs) == 2:
-                raise Killed
-
-        try:
-            run_cell(one, workbench(root, tell))
-            break
-        except Killed:
-            kills += 1
+    root = tmp_path / "killed"
+    _, kills = made_despite_kills(one, root, most=9)
     assert 1 <= kills < 9
     assert same(stored(one, root, MASKS), masks)
     assert same(stored(one, root, WEIGHTS), final)

@@ -28,6 +28,7 @@ from bench.structured import Structure, group_scores, select_units
 from bench.units import Part, Units
 from criteria.tools.parameters import prunable
 from tests.helpers import cell, recipe, same, workbench
+from tests.killed import made_despite_kills
 from tests.structures import FILTER, seeded, structure
 
 IMAGE = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -321,31 +322,14 @@ def test_shuffle_moves_units_and_keeps_their_numbers(tmp_path: Path, steps: list
     assert not all(torch.equal(one_mask, other) for one_mask, other in zip(before, after, strict=True))
 
 
-class Killed(BaseException):
-    """What ends a process, in a test."""
-
-
 @pytest.mark.parametrize("changes", [{"finetune_epochs": 4}, {"model": RESNET} | REWIND], ids=["trained", "rewind"])
 def test_a_cell_that_was_killed_again_and_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
 ) -> None:
     monkeypatch.setattr(lineage_module, "SAVE_EVERY_S", -1.0)
     one = small(schedule=TWICE, criterion="snip", **changes)
-    expected, kills = result(run_cell(one, workbench(tmp_path / "whole"))), 0
-    while True:
-        epochs: list[str] = []
-
-        def tell(kind: str, _: dict[str, Any], epochs: list[str] = epochs) -> None:
-            epochs.extend([kind] * (kind == "epoch"))
-            if len(epochs) == 2:
-                raise Killed
-
-        try:
-            record = run_cell(one, workbench(tmp_path / "killed", tell))
-            break
-        except Killed:
-            kills += 1
-            assert kills < 20
+    expected = result(run_cell(one, workbench(tmp_path / "whole")))
+    record, kills = made_despite_kills(one, tmp_path / "killed")
     assert kills >= 3
     assert result(record) == expected
     for name in (MASKS, WEIGHTS):

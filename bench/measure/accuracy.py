@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bench.mode import in_mode
+
 Batches = Iterable[tuple[Tensor, Tensor]]
 BATCH = 500
 """Samples a forward pass in evaluation; fixed, since sums depend on it in the last bits."""
@@ -20,17 +22,15 @@ def evaluate(model: nn.Module, batches: Batches, loss_fn: Callable[[Tensor, Tens
     Targets in floating point are a regression's: then loss and r2. `loss_fn` is the mean over a batch; each batch
     counts by its samples, never as one. The mode is restored.
     """
-    was_training = model.training
-    model.eval()
     loss, samples, sums = 0.0, 0, defaultdict[str, float](int)
-    for inputs, targets in batches:
-        outputs = model(inputs)
-        loss += float(loss_fn(outputs, targets)) * len(targets)
-        samples += len(targets)
-        measured = _errors(outputs, targets) if targets.is_floating_point() else _hits(outputs, targets)
-        for name, value in measured.items():
-            sums[name] += value
-    model.train(was_training)
+    with in_mode(model, train=False):
+        for inputs, targets in batches:
+            outputs = model(inputs)
+            loss += float(loss_fn(outputs, targets)) * len(targets)
+            samples += len(targets)
+            measured = _errors(outputs, targets) if targets.is_floating_point() else _hits(outputs, targets)
+            for name, value in measured.items():
+                sums[name] += value
     return {"loss": loss / samples} | (_r2(sums, samples) if "errors" in sums else _accuracies(sums, samples))
 
 

@@ -11,6 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.masks import Masks
+from bench.mode import in_mode
 
 
 def parameters(model: nn.Module, masks: Masks) -> tuple[int, int]:
@@ -32,14 +33,11 @@ def flops(model: nn.Module, masks: Masks, sample: Tensor) -> tuple[int, int]:
 
 def flops_by_weight(model: nn.Module, names: Iterable[str], sample: Tensor) -> tuple[int, Counter[str]]:
     """Return (FLOPs of one dense forward pass of `sample` [1, ...], those of them that read each named weight)."""
-    was_training = model.training
-    model.eval()
     counter = FlopCounterMode(display=False)
     reads = _ByWeight(counter, {name: model.get_parameter(name) for name in names})
     # With gradients and plain attention: the fused forms, one on each device, are not counted.
-    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), counter, reads:
+    with in_mode(model, train=False), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), counter, reads:
         model(sample)
-    model.train(was_training)
     return counter.get_total_flops(), reads.flops
 
 

@@ -6,11 +6,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.report import statistics
+from bench.report import grid, statistics
 from bench.report.frame import ENVIRONMENT, MEASURES, PANEL, Results, measures
 from bench.report.panels import USUAL, Panel, panels
 from bench.report.summary import DECIMALS, heading
-from bench.report.tables import _aligned, _items, _markdown
 
 REFERENCES = ("magnitude", "random")
 """The criterion that others are compared with: the first of these in the panel, else the plan's first."""
@@ -39,14 +38,14 @@ def comparisons(results: Results) -> pd.DataFrame:
 
 def markdown(results: Results) -> str:
     """Return the comparisons as Markdown: a table for each panel, ranks where there are several networks."""
-    parts = [f"# {_markdown(results.plan['experiment'])}: criteria compared over seeds"]
+    parts = [f"# {grid.escaped(results.plan['experiment'])}: criteria compared over seeds"]
     shown = panels(results)
     for panel in shown:
         own = _compared(panel)
-        parts += [f"## {_markdown(panel.title)}"] if panel.title else []
-        parts += [_markdown(panel.about)]
-        parts += [_table(own), _items([_about(own)])] if len(own) else ["Nothing to compare."]
-    return "\n\n".join([*parts, *_ranked(results, shown), _items(LEGEND)]) + "\n"
+        parts += [f"## {grid.escaped(panel.title)}"] if panel.title else []
+        parts += [grid.escaped(panel.about)]
+        parts += [_table(own), grid.items([_about(own)])] if len(own) else ["Nothing to compare."]
+    return "\n\n".join([*parts, *_ranked(results, shown), grid.items(LEGEND)]) + "\n"
 
 
 def csv(results: Results) -> str:
@@ -144,13 +143,7 @@ def _about(own: pd.DataFrame) -> str:
 def _table(own: pd.DataFrame) -> str:
     signed = bool(own["p_wilcoxon_holm"].notna().any())
     header = ["criterion", "sparsity", "pairs", "difference", "95 % interval", "p (Holm)", "wins"]
-    return _lines([header + ["Wilcoxon p (Holm)"] * signed, *(_cells(row, signed) for _, row in own.iterrows())])
-
-
-def _lines(grid: list[list[str]]) -> str:
-    header, *rows = _aligned(grid)
-    rule = ["-" * len(header[0]), *("-" * (len(cell) - 1) + ":" for cell in header[1:])]
-    return "\n".join(f"| {' | '.join(row)} |" for row in (header, rule, *rows))
+    return grid.table([header + ["Wilcoxon p (Holm)"] * signed, *(_cells(row, signed) for _, row in own.iterrows())])
 
 
 def _cells(row: "pd.Series[Any]", signed: bool) -> list[str]:
@@ -159,7 +152,7 @@ def _cells(row: "pd.Series[Any]", signed: bool) -> list[str]:
     missing = f" of {row['planned']}" if row["pairs"] < row["planned"] else ""
     wins = statistics.Wins(row["wins"], row["ties"], row["pairs"], row["wins_low"], row["wins_high"])
     won = f"{wins}, {wins.ties} tied" if wins.ties else str(wins)
-    cells = [_markdown(str(row["row"])), heading(row["sparsity_target"]), f"{row['pairs']}{missing}", difference]
+    cells = [grid.escaped(str(row["row"])), heading(row["sparsity_target"]), f"{row['pairs']}{missing}", difference]
     cells += [f"{low} to {high}" if low else "", row["reason"] or _p(row["p_holm"]), won if wins.pairs else ""]
     return cells + [_p(row["p_wilcoxon_holm"])] * signed
 
@@ -188,12 +181,12 @@ def _ranked(results: Results, shown: list[Panel]) -> list[str]:
         if ranks.blocks > 1 and len(ranks.mean) > 1:
             same = own[setting].iloc[0].dropna()
             about = ", ".join(f"{name}={value}" for name, value in same.items() if value != USUAL.get(str(name)))
-            parts += [f"## Mean ranks over {ranks.blocks} (dataset, model) pairs", _markdown(about), _ranks(ranks)]
+            parts += [f"## Mean ranks over {ranks.blocks} (dataset, model) pairs", grid.escaped(about), _ranks(ranks)]
     return parts
 
 
 def _ranks(ranks: statistics.Ranks) -> str:
-    rows = [[_markdown(str(row)), f"{rank:.2f}"] for row, rank in ranks.mean.items()]
+    rows = [[grid.escaped(str(row)), f"{rank:.2f}"] for row, rank in ranks.mean.items()]
     few = f"Ranks without a test: fewer than {statistics.LEAST_BLOCKS} pairs, or fewer than three criteria."
     test = few if np.isnan(ranks.p) else f"Friedman's test that all rank alike: p {_p(ranks.p)}."
-    return _lines([["criterion", "mean rank"], *rows]) + f"\n\n- {test}"
+    return grid.table([["criterion", "mean rank"], *rows]) + f"\n\n- {test}"

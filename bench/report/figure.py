@@ -61,14 +61,29 @@ Look = dict[str, Any]
 @mpl.rc_context(STYLE)
 def draw(results: Results, folder: Path) -> list[Path]:
     """Write accuracy.pdf and accuracy.png; the same records give the same bytes."""
-    drawn = figure(results)
-    paths = []
+    files = {folder / f"accuracy.{kind}": data for kind, data in rendered(figure(results)).items()}
+    for path, data in files.items():
+        write(path, data)
+    return [*files]
+
+
+def rendered(drawn: Figure) -> dict[str, bytes]:
+    """Return a figure as pdf and png, the same bytes each time; call it under STYLE."""
+    files = {}
     for kind, metadata in (("pdf", {"CreationDate": None}), ("png", {})):
         data = io.BytesIO()
         drawn.savefig(data, format=kind, metadata=metadata)
-        paths.append(folder / f"accuracy.{kind}")
-        write(paths[-1], data.getvalue())
-    return paths
+        files[kind] = data.getvalue()
+    return files
+
+
+def colours_and_markers(criteria: set[str]) -> dict[str, Look]:
+    """Return `color` and `marker` of each criterion, the same in all figures; those not KNOWN take the next ones."""
+    names = [*KNOWN, *sorted(criteria - {*KNOWN})]
+    return {
+        name: {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)]}
+        for place, name in enumerate(names)
+    }
 
 
 def figure(results: Results) -> Figure:
@@ -179,14 +194,10 @@ def _looks(table: pd.DataFrame) -> dict[str, Look]:
         line = "--" if control == CONTROLS[1] else "-"
         looks[name] = {"color": "black", "linewidth": 0.9, "linestyle": line}
     criteria = rows[~rows["control"]]
-    names = [*KNOWN, *sorted(set(criteria["criterion"]) - set(KNOWN))]
-    for place, name in enumerate(names):
+    for place, (name, mark) in enumerate(colours_and_markers(set(criteria["criterion"])).items()):
         for variant, row in enumerate(criteria.loc[criteria["criterion"] == name, "row"]):
-            colour = COLOURS[place % len(COLOURS)]
-            looks[str(row)] = {
-                "color": colour,
-                "marker": MARKERS[place % len(MARKERS)],
-                "markerfacecolor": "white" if variant else colour,
+            looks[str(row)] = mark | {
+                "markerfacecolor": "white" if variant else mark["color"],
                 "linestyle": LINES[(place + variant) % len(LINES)],
             }
     return looks

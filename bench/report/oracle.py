@@ -1,6 +1,5 @@
 """How well each criterion knows what removing a unit does to the loss: correlations, tables, scatter plots."""
 
-import io
 import math
 import textwrap
 from collections.abc import Sequence
@@ -16,7 +15,8 @@ from matplotlib.ticker import LogLocator, NullLocator
 from scipy import stats
 
 from bench import store
-from bench.report.figure import COLOURS, KNOWN, MARKERS, STYLE
+from bench.report import grid
+from bench.report.figure import STYLE, colours_and_markers, rendered
 
 NET = ["dataset", "model", "recipe", "precision", "granularity"]
 """Columns of what is compared by itself."""
@@ -89,8 +89,8 @@ def markdown(units: pd.DataFrame) -> str:
     parts = ["# Criteria against the true change of the loss"]
     for key, own in frame.groupby(NET, sort=False):
         measured = units.loc[(units[NET] == list(key)).all(axis=1)]
-        parts += [f"## {_title(key)}", about(measured), _table(_overall(own))]
-        parts += [f"{MEASURES['spearman_squared']}, by layer", _table(_by_layer(own))]
+        parts += [f"## {_title(key)}", about(measured), grid.table(_overall(own))]
+        parts += [f"{MEASURES['spearman_squared']}, by layer", grid.table(_by_layer(own))]
     return "\n\n".join([*parts, *_reasons(frame)]) + "\n"
 
 
@@ -149,15 +149,6 @@ def _number(value: float) -> str:
     return "" if math.isnan(value) else f"{value:.2f}"
 
 
-def _table(rows: list[list[str]]) -> str:
-    """Return an aligned table in Markdown: names to the left, numbers to the right."""
-    widths = [max(3, *map(len, column)) for column in zip(*rows, strict=True)]
-    pads = [str.ljust, *[str.rjust] * (len(widths) - 1)]
-    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-    padded = [[pad(cell, width) for pad, cell, width in zip(pads, row, widths, strict=True)] for row in rows]
-    return "\n".join(f"| {' | '.join(row)} |" for row in [padded[0], rule, *padded[1:]])
-
-
 @mpl.rc_context(STYLE)
 def figure(units: pd.DataFrame) -> Figure:
     """Return a panel for each network and criterion: the squared change of each unit against its score."""
@@ -167,10 +158,12 @@ def figure(units: pd.DataFrame) -> Figure:
     columns = min(4, len(panels))
     rows = math.ceil(len(panels) / columns)
     drawn = Figure(figsize=(1.8 * columns + 0.4, 1.7 * rows + 0.2), layout="constrained")
-    looks = _looks(list(dict.fromkeys(shown["criterion"])))
+    # Variants of one criterion share its colour and marker.
+    stems = {str(name): str(name).split(" ")[0] for name in shown["criterion"].unique()}
+    marks = colours_and_markers(set(stems.values()))
     places = drawn.subplots(rows, columns, squeeze=False, sharey=not several)
     for ((*net, criterion), own), axes in zip(panels, places.flat, strict=False):
-        _scatter(axes, own, looks[str(criterion)])
+        _scatter(axes, own, marks[stems[str(criterion)]])
         title = f"{criterion}: {_number(_mean_spearman(own))}"
         axes.set_title("\n".join([*textwrap.wrap(_title(net) if several else "", 30), *textwrap.wrap(title, 30)]))
     for unused in places.flat[len(panels) :]:
@@ -183,14 +176,6 @@ def figure(units: pd.DataFrame) -> Figure:
 def _mean_spearman(own: pd.DataFrame) -> float:
     frame = correlations(own)
     return float(frame.loc[frame["layer"] == OVERALL, "spearman_squared"].mean())
-
-
-def _looks(criteria: list[str]) -> dict[str, dict[str, Any]]:
-    """Return colour and marker of each criterion, those of all figures; variants of one share them."""
-    stems = {criterion: criterion.split(" ")[0] for criterion in criteria}
-    places = [*KNOWN, *sorted({*stems.values()} - {*KNOWN})]
-    at = {criterion: places.index(stem) for criterion, stem in stems.items()}
-    return {name: {"color": COLOURS[n % len(COLOURS)], "marker": MARKERS[n % len(MARKERS)]} for name, n in at.items()}
 
 
 def _scatter(axes: Axes, own: pd.DataFrame, look: dict[str, Any]) -> None:
@@ -219,11 +204,7 @@ def write(units: pd.DataFrame, folder: Path) -> list[Path]:
     files = {"oracle.csv": _csv(correlations(units)), "oracle.md": markdown(units).encode(), "units.csv": _csv(units)}
     if units["score"].notna().any():
         with mpl.rc_context(STYLE):
-            drawn = figure(units)
-            for kind, metadata in (("pdf", {"CreationDate": None}), ("png", {})):
-                data = io.BytesIO()
-                drawn.savefig(data, format=kind, metadata=metadata)
-                files[f"oracle.{kind}"] = data.getvalue()
+            files |= {f"oracle.{kind}": data for kind, data in rendered(figure(units)).items()}
     for name, content in files.items():
         store.write(folder / name, content)
     return [folder / name for name in files]

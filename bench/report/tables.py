@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 
 import pandas as pd
 
+from bench.report import grid
 from bench.report.frame import MEASURED, MEASURES, PANEL, ROW, Results, measures
 from bench.report.notes import legend, notes, seeds
 from bench.report.panels import Panel, panels
@@ -30,22 +31,20 @@ def text(results: Results) -> str:
     for panel in panels(results):
         lines += ["", *_wrapped(filter(None, (panel.title, panel.about))), ""]
         # A place for the mark in every cell keeps the digits in line.
-        grid = _aligned(_grid(panel, "{} ".format, lambda cell: f"{cell.rstrip()}*"))
-        lines += [" ".join(row).rstrip() for row in grid]
+        rows = grid.aligned(_grid(panel, "{} ".format, lambda cell: f"{cell.rstrip()}*"))
+        lines += [" ".join(row).rstrip() for row in rows]
         lines += ["", *_wrapped(notes(panel))]
     return "\n".join([*lines, *_wrapped(legend(results, "*"))]) + "\n"
 
 
 def markdown(results: Results) -> str:
     """Return the tables in GitHub's Markdown; the best of a column is bold."""
-    parts = [f"# {_markdown(_heading(results))}"]
+    parts = [f"# {grid.escaped(_heading(results))}"]
     for panel in panels(results):
-        header, *rows = _aligned(_grid(panel, _markdown, "**{}**".format))
-        rule = ["-" * len(header[0]), *("-" * (len(cell) - 1) + ":" for cell in header[1:])]
-        parts += [f"## {_markdown(panel.title)}"] if panel.title else []
-        parts += [_markdown(panel.about), "\n".join(f"| {' | '.join(row)} |" for row in (header, rule, *rows))]
-        parts += [_items(notes(panel))]
-    return "\n\n".join([*parts, _items(legend(results, "bold"))]) + "\n"
+        parts += [f"## {grid.escaped(panel.title)}"] if panel.title else []
+        parts += [grid.escaped(panel.about), grid.table(_grid(panel, grid.escaped, "**{}**".format))]
+        parts += [grid.items(notes(panel))]
+    return "\n\n".join([*parts, grid.items(legend(results, "bold"))]) + "\n"
 
 
 def latex(results: Results) -> str:
@@ -117,26 +116,10 @@ def _heading(results: Results) -> str:
     return f"{results.plan['experiment']}: {shown} by target sparsity"
 
 
-def _aligned(grid: list[list[str]]) -> list[list[str]]:
-    """Return the grid padded: names to the left, numbers to the right."""
-    widths = [max(map(len, column)) for column in zip(*grid, strict=True)]
-    pads = [str.ljust, *[str.rjust] * (len(widths) - 1)]
-    return [[pad(cell, width) for pad, cell, width in zip(pads, row, widths, strict=True)] for row in grid]
-
-
 def _wrapped(lines: Iterable[str]) -> list[str]:
     return [
         part for line in lines for part in textwrap.wrap(line, WIDTH, break_long_words=False, break_on_hyphens=False)
     ]
-
-
-def _items(lines: Iterable[str]) -> str:
-    return "\n".join(f"- {_markdown(line)}" for line in lines)
-
-
-def _markdown(text: str) -> str:
-    """Escape what Markdown would read as markup; underscores inside a word are none."""
-    return re.sub(r"[\\|*<`~\[\]]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", " ".join(text.split()))
 
 
 def _latex(text: str) -> str:
