@@ -5,7 +5,7 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from types import TracebackType
@@ -99,6 +99,32 @@ class Pool:
         if message[0] == "error":
             raise UserError(message[1])
         return message[1]
+
+    def ask_all(self, verb: str, arguments: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+        """Let all workers answer, one question at a time each; yield (number of the argument, answer) as they come.
+
+        Raises UserError where an answer says so or a worker dies.
+        """
+        todo, idle = list(enumerate(arguments))[::-1], list(self.workers)
+        asked: dict[Any, tuple[Worker, int]] = {}
+        while todo or asked:
+            while todo and idle:
+                worker, (number, argument) = idle.pop(), todo.pop()
+                asked[worker.connection] = (worker, number)
+                with contextlib.suppress(OSError):  # where it has just died, reading says so
+                    worker.connection.send((verb, argument))
+            for connection in wait(list(asked)):
+                worker, number = asked[connection]
+                try:
+                    kind, value = worker.connection.recv()
+                except (EOFError, OSError):
+                    raise UserError(f"{worker.died()}; what is measured is kept, run again to go on") from None
+                if kind == "error":
+                    raise UserError(value)
+                if kind == "answer":
+                    del asked[connection]
+                    idle.append(worker)
+                    yield number, value
 
     def run(self, cells: list[Cell], failed_dense: dict[str, str], listen: Listener) -> list[Result]:
         """Make all cells; return a result for each.

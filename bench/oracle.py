@@ -20,7 +20,7 @@ from bench.loss import Loss, loss_function
 from bench.measure.accuracy import BATCH
 from bench.mode import in_mode
 from bench.prune import Pruner, structure_of
-from bench.run import become_dense, initial
+from bench.run import become_dense, initial, set_tf32
 from bench.score import taking_part
 from bench.seeds import generator
 from bench.stage import Made, Workbench
@@ -121,8 +121,7 @@ class Oracle:
 
     def _train(self, cell: Cell) -> Net:
         samples = self._samples(cell)
-        # As in bench.run: the dense network is the one that cells start from.
-        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = cell.environment.precision == "tf32"
+        set_tf32(cell)
         model = initial(cell, samples, self.bench.device)
         lineage = Lineage(model, structure_of(cell, model, samples))
         become_dense(cell, lineage, samples, self.bench)

@@ -35,8 +35,7 @@ def run_cell(cell: Cell, bench: Workbench) -> dict[str, Any]:
     folder = bench.root / "cells" / cell.id
     started = datetime.now(UTC).isoformat(timespec="seconds")
     peak = PeakMemory(bench.device)
-    # cuDNN rounds to TF32 unless it is told not to; bf16 is the trainer's.
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = cell.environment.precision == "tf32"
+    set_tf32(cell)
     samples = data.load(cell.dataset, bench.device)
     model = initial(cell, samples, bench.device)
     lineage = Lineage(model, structure_of(cell, model, samples))
@@ -57,6 +56,11 @@ def run_cell(cell: Cell, bench: Workbench) -> dict[str, Any]:
     store.commit(folder, record, files)
     store.forget_unfinished(folder)
     return record
+
+
+def set_tf32(cell: Cell) -> None:
+    """Let this process's CUDA kernels round to TF32 or not: cuDNN does unless it is told. bf16 is the trainer's."""
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = cell.environment.precision == "tf32"
 
 
 def train_and_prune(cell: Cell, lineage: Lineage, samples: Data, bench: Workbench) -> None:

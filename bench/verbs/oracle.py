@@ -1,25 +1,23 @@
 """`oracle`: what removing each filter (or some weights) of a trained net does to its loss, and which criterion knew."""
 
-import contextlib
 import math
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from tqdm import tqdm
 
-from bench import config, devices
+from bench import config
 from bench.axes import Filter, Low, OneShot, Weight, When
 from bench.cell import CONTROLS, Cell
 from bench.errors import UserError
-from bench.launch import Pool, Worker, worker_count
+from bench.launch import Pool, worker_count
 from bench.plan import Plan, make
 from bench.report import oracle
-from bench.verbs.run import fetch_missing, make_usable
+from bench.workplace import opened
 
 PART = 16
 """Units measured in one go and kept together: what a kill can cost."""
@@ -72,10 +70,7 @@ def main(arguments: list[str]) -> int:
     """
     settings = config.load(arguments)
     root = Path(settings.out)
-    make_usable(root)
-    with Pool(root, settings.threads, settings.debug) as pool:
-        device, gpus = devices.resolve(settings.device, root, pool)
-        fetch_missing(settings, pool)
+    with opened(settings) as (pool, device, gpus):
         plan = make(settings.model_copy(update=FREE), device)
         nets = _nets(plan)
         _try(pool, nets, plan.broken)
@@ -175,27 +170,10 @@ def _measure(pool: Pool, questions: list[tuple[Net, Question]]) -> None:
 def _answers(
     pool: Pool, label: str, questions: list[tuple[Net, Question]]
 ) -> Iterator[tuple[Net, Question, Any, str | None]]:
-    """Let all workers answer, one question at a time each; yield (net, question, answer, reason) as they come."""
-    todo, idle = questions[::-1], list(pool.workers)
-    asked: dict[Any, tuple[Worker, Net, Question]] = {}
-    with tqdm(total=len(questions), desc=label, leave=False, disable=None) as bar:
-        while todo or asked:
-            while todo and idle:
-                worker, (net, question) = idle.pop(), todo.pop()
-                asked[worker.connection] = (worker, net, question)
-                with contextlib.suppress(OSError):  # where it has just died, reading says so
-                    worker.connection.send(("oracle", question))
-            for connection in wait(list(asked)):
-                worker, net, question = asked[connection]
-                try:
-                    kind, value = worker.connection.recv()
-                except (EOFError, OSError):
-                    raise UserError(f"{worker.died()}; what is measured is kept, run again to go on") from None
-                if kind == "answer":
-                    del asked[connection]
-                    idle.append(worker)
-                    bar.update()
-                    yield net, question, *value
+    """Let all workers answer; yield (net, question, answer, reason) as they come."""
+    answers = pool.ask_all("oracle", [question for _, question in questions])
+    for number, answer in tqdm(answers, desc=label, total=len(questions), leave=False, disable=None):
+        yield *questions[number], *answer
 
 
 def _rows(net: Net) -> Iterator[dict[str, Any]]:

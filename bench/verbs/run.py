@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from bench import config, devices, identity, store
+from bench import config, store
 from bench.cell import CONTROLS, Cell
 from bench.errors import UserError
 from bench.launch import Pool, worker_count
@@ -15,18 +15,15 @@ from bench.plan import Plan, make
 from bench.progress import Progress, named
 from bench.report import frame, tables
 from bench.report.write import table_folder, write
-from bench.schema import Settings
 from bench.tasks import Result, record_failure
+from bench.workplace import opened
 
 
 def main(arguments: list[str]) -> int:
     """Run what is missing; return 1 where cells have failed, with a line for each."""
     settings = config.load(arguments)
     root = Path(settings.out)
-    make_usable(root)
-    with Pool(root, settings.threads, settings.debug) as pool:
-        device, gpus = devices.resolve(settings.device, root, pool)
-        fetch_missing(settings, pool)
+    with opened(settings) as (pool, device, gpus):
         plan = make(settings, device)
         store.write_plan(root, plan.to_json())
         finished = _finished(root, plan.cells)
@@ -46,25 +43,6 @@ def main(arguments: list[str]) -> int:
     if failed:
         print(f"error: {failed} of {len(plan.cells)} cells failed; the others are kept", file=sys.stderr)
     return 1 if failed else 0
-
-
-def make_usable(root: Path) -> None:
-    """Make the folder of results and sweep what dead processes left; UserError where it cannot be written."""
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        store.write(root / "cache" / "writable", b"")
-    except (FileExistsError, NotADirectoryError):
-        raise UserError(f"out={root} is a file, or lies below one; give a folder") from None
-    except OSError as error:
-        raise UserError(f"out={root} cannot be written ({error.strerror}); give another folder") from error
-    store.sweep(root)
-
-
-def fetch_missing(settings: Settings, pool: Pool) -> None:
-    """Download the datasets that are not there."""
-    for dataset in {choice.dataset for choice in settings.choices}:
-        if not identity.is_present(dataset):
-            pool.ask("fetch", dataset)
 
 
 def _finished(root: Path, cells: Iterable[Cell]) -> dict[str, dict[str, Any]]:
