@@ -1,4 +1,4 @@
-"""`publish`: a plan's records, tables, comparisons and figure as one folder that can be committed and made again from itself."""
+"""`publish`: a plan's records and report as one folder that can be committed and made again from itself."""
 
 import hashlib
 import io
@@ -15,7 +15,7 @@ PUBLISHED = Path("results/published")
 
 
 def main(arguments: list[str]) -> int:
-    """Write results/published/NAME: plan.json, records.parquet, tables, comparisons and figure; incomplete plans are refused."""
+    """Write results/published/NAME: plan.json, records.parquet and the report; incomplete plans are refused."""
     names = [argument for argument in arguments if "=" not in argument]
     options = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
     if len(names) != 1 or not re.fullmatch(r"\w[\w.-]*", names[0]) or set(options) - {"out", "experiment", "debug"}:
