@@ -14,6 +14,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from bench.cores import cores
 from bench.errors import UserError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
@@ -37,11 +38,6 @@ class Part:
         """Return the part less some of its images."""
         kept = [i for i, path in enumerate(self.paths) if path not in paths]
         return Part(*([column[i] for i in kept] for column in vars(self).values()))
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def is_present(root: Path) -> bool:

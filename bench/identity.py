@@ -220,7 +220,7 @@ def _hashes(paths: list[Path], cache_file: Path | None) -> list[str]:
     """Return the sha256 of each file; only files that changed since the cache was written are read."""
     known = _read_cache(cache_file)
     keys = [_state(path) for path in paths]
-    new = {key: _sha256(path) for key, path in zip(keys, paths, strict=True) if key not in known}
+    new = {key: sha256(path) for key, path in zip(keys, paths, strict=True) if key not in known}
     if new and cache_file:
         store.write(cache_file, json.dumps(known | new, indent=1).encode())
     return [(known | new)[key] for key in keys]
@@ -239,7 +239,8 @@ def _state(path: Path) -> str:
     return f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}"
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """Return the sha256 of a file."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -280,7 +281,7 @@ def weights_hash(model: Model) -> str:
     path = Path(model.weights).expanduser()
     if not path.is_file():
         raise UserError(f"model.weights={model.weights} not found: give a file of a state dict (.safetensors or .pt)")
-    return _sha256(path)
+    return sha256(path)
 
 
 def fingerprint(model: Model) -> str:

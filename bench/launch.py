@@ -2,7 +2,6 @@
 
 import contextlib
 import multiprocessing
-import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from bench.cell import Cell
+from bench.cores import cores
 from bench.errors import UserError
 from bench.tasks import Result, Start, record_failure
 
@@ -225,6 +225,5 @@ class Queue:
 
 def worker_count(settings_workers: int | None, threads: int, device: str, gpus: int, cells: int) -> int:
     """Return how many workers: as asked, else one a GPU, or one for each `threads` cores; never more than cells."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    automatic = gpus if device == "cuda" else max(1, cores // threads)
+    automatic = gpus if device == "cuda" else max(1, cores() // threads)
     return max(1, min(settings_workers or automatic, cells))

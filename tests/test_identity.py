@@ -37,8 +37,8 @@ def parquet(tmp_path: Path) -> Dataset:
 def read_files(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The files whose bytes were hashed, in turn."""
     seen: list[Path] = []
-    original: Callable[[Path], str] = identity._sha256
-    monkeypatch.setattr(identity, "_sha256", lambda path: (seen.append(path), original(path))[1])
+    original: Callable[[Path], str] = identity.sha256
+    monkeypatch.setattr(identity, "sha256", lambda path: (seen.append(path), original(path))[1])
     return seen
 
 

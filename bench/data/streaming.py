@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from bench import folders
+from bench.cores import cores
 from bench.errors import UserError
 
 AHEAD = 2
@@ -113,7 +113,7 @@ def stream(
     augmentation: draws what `crop_area` and `flip` need; None augments nothing. threads: None = all cores where a GPU
     is to be fed, else those of a worker. Raises UserError for an unreadable file.
     """
-    pool = ThreadPoolExecutor(threads or (torch.get_num_threads() if device.type == "cpu" else folders.cores()))
+    pool = ThreadPoolExecutor(threads or (torch.get_num_threads() if device.type == "cpu" else cores()))
     pending: deque[tuple[Tensor, list[Future[None]]]] = deque()
     try:
         for start in range(0, len(positions), size):

@@ -30,10 +30,7 @@ def torchvision_model(
     are not as many as the weights', the last layer is the seed's fresh one. Vision transformers are built for the
     input's size. UserError for unknown names and for weights that cannot be had.
     """
-    _check_image(input_shape, name)
-    known = models.list_models(module=models)
-    if name not in known:
-        raise UserError(f"torchvision has no model {name!r}; {near_misses(name, known)}")
+    _check(input_shape, name, "torchvision", models.list_models(module=models))
     if name.startswith("vit_"):
         options = {"image_size": input_shape[1]} | options
     network: nn.Module = models.get_model(name, weights=None, num_classes=num_classes, **options)
@@ -72,10 +69,7 @@ def timm_model(
     the classes are not as many as the weights', the last layer is the seed's fresh one; positions of another input size
     are interpolated. UserError for unknown names and for weights that cannot be had.
     """
-    _check_image(input_shape, name)
-    known = timm.list_models()
-    if name not in known:
-        raise UserError(f"timm has no model {name!r}; {near_misses(name, known)}")
+    _check(input_shape, name, "timm", timm.list_models())
     if _fixed_size(name):
         options = {"img_size": input_shape[1]} | options
     if not published:
@@ -100,6 +94,8 @@ def _fixed_size(name: str) -> bool:
     return facts is not None and facts.fixed_input_size
 
 
-def _check_image(input_shape: tuple[int, ...], name: str) -> None:
+def _check(input_shape: tuple[int, ...], name: str, library: str, known: list[str]) -> None:
     if len(input_shape) != 3 or input_shape[0] != 3:
         raise UserError(f"model {name} is for colour images [3, H, W], not for inputs of shape {list(input_shape)}")
+    if name not in known:
+        raise UserError(f"{library} has no model {name!r}; {near_misses(name, known)}")
