@@ -120,6 +120,11 @@ class Cell(Frozen):
         return isinstance(self.granularity, Filter | Layer)
 
     @property
+    def untrained(self) -> bool:
+        """Whether no step of training lies behind the final weights."""
+        return not (self.epochs_total or self.weights_hash or self.model.weights)
+
+    @property
     def epochs_total(self) -> float:
         """Epochs of training behind the final weights, dense training and each rewound round included."""
         if self.rewind_to is not None:

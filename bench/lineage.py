@@ -29,7 +29,7 @@ class Lineage:
     """The weights right after the last pruning step."""
     curves: list[dict[str, Any]] = field(default_factory=list)
     columns: dict[str, Any] = field(default_factory=dict)
-    """Columns of the record that are known so far."""
+    """Columns of the record that are known so far, and `histogram` (bench.measure.histogram) of the last step."""
 
     def notes(self) -> dict[str, Any]:
         """Return what is no tensor."""

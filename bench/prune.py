@@ -14,6 +14,7 @@ from bench.granularity import divides
 from bench.lineage import Lineage, copied
 from bench.loss import loss_function
 from bench.masks import Masks, apply_masks_
+from bench.measure.histogram import histogram
 from bench.mode import in_mode
 from bench.regrow import random_masks, traded
 from bench.score import load, score, scoring_set, taking_part
@@ -38,7 +39,9 @@ class Pruner:
         if isinstance(self.cell.schedule, Regrow) and not lineage.masks:
             masks = self._random(taking_part(self.cell, lineage.model), target or 0.0)
         else:
-            masks = self.selected(lineage, self.scores(lineage), target)
+            scores = self.scores(lineage)
+            masks = self.selected(lineage, scores, target)
+            lineage.columns["histogram"] = histogram(scores, masks, lineage.masks)
         self._mask_(lineage, masks)
 
     def trade_(self, lineage: Lineage, share: float, step: int) -> Masks:

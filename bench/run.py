@@ -52,7 +52,8 @@ def run_cell(cell: Cell, bench: Workbench) -> dict[str, Any]:
         outcome = {"status": "failed", "reason": str(error)}
     columns = cell.columns() | lineage.columns | machine.describe(bench.device) | outcome
     columns |= {"started": started, "peak_memory_mb": peak.mb()}
-    record = store.cell_record(columns, cell.config(), final=True, curves=lineage.curves, layers=layers)
+    details = {"curves": lineage.curves, "layers": layers, "histogram": lineage.columns.get("histogram")}
+    record = store.cell_record(columns, cell.config(), final=True, **details)
     store.commit(folder, record, files)
     store.forget_unfinished(folder)
     return record
@@ -137,7 +138,7 @@ def prune_while_training(cell: Cell, lineage: Lineage, trainer: Trainer, bench: 
     unmasked = copied(lineage.model) if cell.ablation == "shuffle" else {}
     for number, (first, target) in enumerate(path, start=1):
         end = path[number][0] if number < len(path) else len(trainer.rates)
-        now = (lineage.masks, lineage.pruned, len(lineage.curves), first)
+        now = (lineage.masks, lineage.pruned, lineage.columns.get("histogram"), len(lineage.curves), first)
         before = (copied(lineage.model), *now) if stop is not None else None
         if trainer.step == first:
             if isinstance(cell.schedule, Regrow) and lineage.masks:
@@ -149,7 +150,7 @@ def prune_while_training(cell: Cell, lineage: Lineage, trainer: Trainer, bench: 
                 ablate(cell, lineage, unmasked, trainer.data, bench)
         progress.run(end)
         if before and validate(lineage.model, trainer.data, cell.recipe)[measured] < floor:
-            weights, lineage.masks, lineage.pruned, epochs, steps = before
+            weights, lineage.masks, lineage.pruned, lineage.columns["histogram"], epochs, steps = before
             lineage.model.load_state_dict(weights)
             del lineage.curves[epochs:]
             lineage.masks = lineage.masks or all_kept(cell, lineage.model)
@@ -225,7 +226,12 @@ def stored(cell: Cell, lineage: Lineage) -> dict[str, bytes]:
 
 
 def measure(cell: Cell, lineage: Lineage, samples: Data, weights: bytes, bench: Workbench) -> dict[str, Any]:
-    """Return the measured columns; the test set is read after all training has ended, from stored weights."""
+    """Return the measured columns; the test set is read after all training has ended, from stored weights.
+
+    A net that nothing has trained is at chance: only its masks are measured, and the test set is not read.
+    """
+    if cell.untrained:
+        return sizes(cell, lineage, samples)
     model, measured = lineage.model, samples.measure
     columns: dict[str, Any] = {}
     # A net pruned at initialisation does not start from the dense one, and outlives its failure.

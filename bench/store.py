@@ -41,6 +41,10 @@ COLUMNS = (
 2 x multiply-adds for one sample."""
 
 
+DETAILS = ("config", "curves", "layers", "histogram")
+"""What a record holds beside its columns; a published one as JSON texts."""
+
+
 class CorruptError(UserError):
     """A stored file that does not hold what was committed."""
 
@@ -117,12 +121,13 @@ def cell_record(
     final: bool,
     curves: Sequence[dict[str, Any]] = (),
     layers: Sequence[dict[str, Any]] = (),
+    histogram: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return a cell's record: all COLUMNS (null where unknown), a row an epoch, a row a layer (name, kept, total).
 
-    final: no further run would change it.
+    final: no further run would change it. histogram: of the last step's scores, where it had some.
     """
-    own = {"final": final, "config": config, "curves": list(curves), "layers": list(layers)}
+    own = {"final": final, "config": config, "curves": list(curves), "layers": list(layers), "histogram": histogram}
     return {"columns": {name: columns.get(name) for name in COLUMNS}} | own
 
 
@@ -197,6 +202,21 @@ def load_records(root: str | Path, skip: Callable[[CorruptError], None] | None =
                 raise
             skip(error)
     return pd.DataFrame([record["columns"] for record in records], columns=COLUMNS if not records else None)
+
+
+def load_details(root: Path) -> dict[str, dict[str, Any]]:
+    """Return cell -> DETAILS of every record of a folder (as load_records takes it), needs no torch.
+
+    Records that were published without details are left out; a detail that a record lacks is None.
+    """
+    if not (root / RECORDS).is_file():
+        records = {folder.name: record for folder in cell_folders(root) if (record := read_record(folder))}
+        return {cell: {name: record.get(name) for name in DETAILS} for cell, record in records.items()}
+    frame = load_records(root)
+    if not {*DETAILS} <= {*frame.columns}:
+        return {}
+    texts = frame.set_index("cell")[list(DETAILS)].dropna(how="all").to_dict("index")
+    return {str(cell): {str(k): json.loads(v) for k, v in row.items()} for cell, row in texts.items()}
 
 
 def check_published(root: Path) -> None:

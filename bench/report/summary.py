@@ -50,9 +50,9 @@ def heading(sparsity: float) -> str:
 
 
 def _shown(row: "pd.Series[Any]", number: Callable[[float], str]) -> str:
-    """Return e.g. `97.1 ± 0.4 (2 of 3)`; `missing` or `failed` where no seed is ok."""
+    """Return e.g. `97.1 ± 0.4 (2 of 3)`; `missing` or `failed` where no seed is ok, `untrained` where none is read."""
     if not row["n"]:
-        states = [f"{row[state]} {state}" for state in ("failed", "missing") if row[state]]
+        states = [f"{row[state]} {state}" for state in ("failed", "missing") if row[state]] or ["0 untrained"]
         return ", ".join(states) if len(states) > 1 else states[0].split()[1]
     spread = f" ± {number(row['value_std'])}" if row["n"] > 1 else ""
     reached = f" at {100 * row['sparsity']:.1f} %" if pd.isna(row["sparsity_target"]) else ""
