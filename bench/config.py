@@ -31,7 +31,7 @@ NAMED = ("granularity", "scope", "schedule", "when", "finetune")
 """Axes whose values are a name with options: `iterative` is short for `{name: iterative}`."""
 ASKED = ("criterion", "sparsity", "seed")
 """Axes that have no default but the experiment's own."""
-PLAIN = (*AXES, *"vary out device threads workers launcher logger debug".split())
+PLAIN = (*AXES, *"vary claims out device threads workers launcher logger debug".split())
 OWN = {"dataset": "reader", "model": "factory"}
 """Groups that take a function in a user's own file (`path/to/file.py:function`), and the field that it fills."""
 LIBRARIES = ("torchvision", "timm")

@@ -69,6 +69,7 @@ class Plan:
             "titles": {cell.dataset.name: cell.dataset.title for cell in self.cells},
             "recipes": {cell.recipe.name: cell.recipe.source for cell in self.cells},
             "vary": list(self.settings.vary),
+            "claims": [claim.model_dump() for claim in self.settings.claims],
             "overrides": list(self.settings.overrides),
             "validation": first.dataset.validation,
             "cells": [cell.columns() for cell in self.cells],
@@ -80,8 +81,12 @@ def make(settings: Settings, device: str) -> Plan:
     broken: dict[str, str] = {}
     cells: dict[str, Cell] = {}
     _check_names(list(settings.criterion))
-    if unknown := sorted(set(settings.vary) - {*COLUMNS}):
-        raise UserError(f"vary names no column of the records: {unknown[0]!r}; {near_misses(unknown[0], COLUMNS)}")
+    named = {"vary": {*settings.vary}} | {f"claim {c.name}": {*c.first, *c.second} for c in settings.claims}
+    for where, columns in named.items():
+        if unknown := sorted(columns - {*COLUMNS}):
+            raise UserError(
+                f"{where} names no column of the records: {unknown[0]!r}; {near_misses(unknown[0], COLUMNS)}"
+            )
     for choice, precision in itertools.product(settings.choices, settings.precision):
         environment = Environment(
             device=device,

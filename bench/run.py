@@ -52,8 +52,8 @@ def run_cell(cell: Cell, bench: Workbench) -> dict[str, Any]:
         outcome = {"status": "failed", "reason": str(error)}
     columns = cell.columns() | lineage.columns | machine.describe(bench.device) | outcome
     columns |= {"started": started, "peak_memory_mb": peak.mb()}
-    details = {"curves": lineage.curves, "layers": layers, "histogram": lineage.columns.get("histogram")}
-    record = store.cell_record(columns, cell.config(), final=True, **details)
+    histogram = lineage.columns.get("histogram")
+    record = store.cell_record(columns, cell.config(), True, lineage.curves, layers, histogram)
     store.commit(folder, record, files)
     store.forget_unfinished(folder)
     return record

@@ -146,6 +146,31 @@ class Choice(Frozen):
     prunable: Prunable
 
 
+class Claim(Frozen):
+    """What an experiment is to show, written down before it runs and judged in its report (bench.report.claims)."""
+
+    name: str
+    says: str
+    """The claim in words."""
+    first: dict[str, str | float]
+    """Columns and values that choose one cell a seed, as {criterion: snip, ablation: none}; options may be left out."""
+    second: dict[str, str | float]
+    relation: Literal["above", "below", "equal"]
+    """Of the first to the second."""
+    margin: Positive | None = None
+    """equal: largest difference that is none, in points."""
+    measure: Literal["accuracy", "empty_layers", "first_empty"] = "accuracy"
+    """empty_layers: how many there are; first_empty: the lowest target at which there is one."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Claim":
+        if (self.relation == "equal") != (self.margin is not None):
+            raise ValueError("margin belongs to relation=equal, and that needs it")
+        if self.relation == "equal" and self.measure != "accuracy":
+            raise ValueError("relation=equal is for accuracies")
+        return self
+
+
 class Settings(Frozen):
     """Everything a run was asked for: the axes (their product is the plan) and how to run it. null = the default."""
 
@@ -167,6 +192,7 @@ class Settings(Frozen):
     precision: tuple[Literal["fp32", "tf32", "bf16"], ...] = Field(min_length=1)
     vary: tuple[str, ...] = ()
     """Columns under study: criteria that differ in them share a panel."""
+    claims: tuple[Claim, ...] = ()
     out: str
     device: Literal["auto", "cpu", "cuda"]
     threads: int = Field(ge=1)

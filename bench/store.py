@@ -219,6 +219,12 @@ def load_details(root: Path) -> dict[str, dict[str, Any]]:
     return {str(cell): {str(k): json.loads(v) for k, v in row.items()} for cell, row in texts.items()}
 
 
+def with_details(records: "pd.DataFrame", details: dict[str, dict[str, Any]]) -> "pd.DataFrame":
+    """Return records as they are published: with DETAILS as columns of JSON texts, null where a cell has none."""
+    texts = {name: [canonical(details[c][name]) if c in details else None for c in records["cell"]] for name in DETAILS}
+    return records.assign(**texts)
+
+
 def check_published(root: Path) -> None:
     """Raise CorruptError unless a published folder's records have the hash that its plan holds."""
     sha256 = hashlib.sha256((root / RECORDS).read_bytes()).hexdigest()

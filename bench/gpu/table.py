@@ -10,7 +10,7 @@ from bench import config, identity
 from bench.errors import UserError
 from bench.gpu.rows import Row
 from bench.report import frame
-from bench.report.write import write
+from bench.report.write import accuracy_files, write
 
 EXPERIMENT = "experiment=cifar10_resnet20"
 GRACE_S = 60
@@ -47,7 +47,7 @@ def run(root: Path, passed: list[str], report: Path, deadline: float) -> list[Ro
         results = frame.tabulate(root, EXPERIMENT.partition("=")[2])
     except UserError as error:
         return [Row("cells", note=f"no table: {error}")]
-    write(results, report)
+    write(accuracy_files(results), report)
     done, failed = ((results.frame["status"] == word).sum() for word in ("ok", "failed"))
     note = f"of {len(results.frame)}; {failed} failed" + ("" if status == 0 else "; run again to go on")
     return [Row("cells", float(done), ok=False if failed or status == 1 else None, note=note)]

@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.report import grid, statistics
-from bench.report.frame import ENVIRONMENT, MEASURES, PANEL, Results, measures
-from bench.report.panels import USUAL, Panel, panels
+from bench.report import ranks, render, statistics
+from bench.report.frame import ENVIRONMENT, MEASURES, Results, measures
+from bench.report.panels import Panel, panels
 from bench.report.summary import DECIMALS, heading
+from bench.report.table import Column, Report, Row, Table
 
 REFERENCES = ("magnitude", "random")
 """The criterion that others are compared with: the first of these in the panel, else the plan's first."""
@@ -17,40 +18,45 @@ REFERENCES = ("magnitude", "random")
 PAIR = ["seed", "dataset", "model", "recipe", "precision", "device", *ENVIRONMENT]
 """Two cells equal in these were pruned from the same dense net (or the same initial one): a pair."""
 
+SUBJECT = "criteria compared over seeds"
+
 COLUMNS = (
     "panel row reference sparsity_target measure planned pairs difference low high p p_holm p_wilcoxon_holm "
-    "wins ties wins_low wins_high reason"
+    "wins ties wins_low wins_high bootstrap_low bootstrap_high reason"
 ).split()
-
-BLOCK = ["dataset", "model"]
 
 
 def comparisons(results: Results) -> pd.DataFrame:
     """Return COLUMNS, one row for each panel, criterion other than its reference, and target sparsity.
 
     planned: seeds of the criterion; pairs: those that are ok for both and come from the same dense net. difference:
-    criterion less reference, in percentage points (R² as it is), with its 95 % t interval (low, high); p: paired t
-    test; p_holm, p_wilcoxon_holm: after Holm over the panel's comparisons; reason: why there is no test, or empty.
+    criterion less reference, in percentage points (R² as it is), with its 95 % t interval (low, high) and, from
+    LEAST_UNITS pairs, its bootstrap interval; p: paired t test; p_holm, p_wilcoxon_holm: after Holm over the panel's
+    comparisons; reason: why there is no test, or empty.
     """
-    found = [frame for panel in panels(results) if len(frame := _compared(panel))]
-    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=COLUMNS)
+    return _joined([_compared(panel) for panel in panels(results)])
 
 
-def markdown(results: Results) -> str:
-    """Return the comparisons as Markdown: a table for each panel, ranks where there are several networks."""
-    parts = [f"# {grid.escaped(results.plan['experiment'])}: criteria compared over seeds"]
-    shown = panels(results)
-    for panel in shown:
-        own = _compared(panel)
-        parts += [f"## {grid.escaped(panel.title)}"] if panel.title else []
-        parts += [grid.escaped(panel.about)]
-        parts += [_table(own), grid.items([_about(own)])] if len(own) else ["Nothing to compare."]
-    return "\n\n".join([*parts, *_ranked(results, shown), grid.items(LEGEND)]) + "\n"
+def _joined(found: list[pd.DataFrame]) -> pd.DataFrame:
+    known = [frame for frame in found if len(frame)]
+    return pd.concat(known, ignore_index=True) if known else pd.DataFrame(columns=COLUMNS)
 
 
-def csv(results: Results) -> str:
-    """Return the comparisons as CSV, six digits: the last ones of a p depend on the version of scipy."""
-    return comparisons(results).to_csv(index=False, lineterminator="\n", float_format="%.6g")
+def report(results: Results) -> Report:
+    """Return a table for each panel, and ranks where there are several networks."""
+    found = [(panel, _compared(panel)) for panel in panels(results)]
+    tables = [_table(panel, own) for panel, own in found if len(own)]
+    alone = [panel.title or panel.about for panel, own in found if own.empty]
+    lines = (*LEGEND, *([f"Nothing to compare in: {'; '.join(alone)}."] if alone else []))
+    # The last digits of a p depend on the version of scipy.
+    tidy = _joined([own for _, own in found]).map(lambda v: float(f"{v:.6g}") if isinstance(v, float) else v)
+    tables += ranks.tables(results)
+    return Report("comparisons", str(results.plan["experiment"]), SUBJECT, tuple(tables), lines, tidy)
+
+
+def files(results: Results) -> dict[str, bytes]:
+    """Return comparisons.md, .csv, .tex and .html; nothing where there is nothing to compare."""
+    return render.files(report(results))
 
 
 LEGEND = (
@@ -62,17 +68,12 @@ LEGEND = (
     "included.",
     "wins: pairs in which the criterion is above the reference; a tie is none. From "
     f"{statistics.LEAST_SHARE} pairs, with the exact 95 % interval of that share.",
+    f"Bootstrap intervals (percentile, 95 %, whole units resampled) are given from {statistics.LEAST_UNITS} units.",
 )
 
 
-def _pruned(panel: Panel) -> pd.DataFrame:
-    """Return the cells that can be ranked, with `value`; a net that decides itself how far to go is none of them."""
-    cells = panel.cells[~panel.cells["control"] & panel.cells["sparsity_target"].notna()]
-    return cells.assign(value=cells[measures(panel.cells)[0]].where(cells["status"] == "ok"))
-
-
 def _compared(panel: Panel) -> pd.DataFrame:
-    cells = _pruned(panel)
+    cells = ranks.pruned(panel)
     rows = list(_against(cells, _reference(cells))) if len(cells) else []
     shared = {"panel": panel.title, "measure": measures(panel.cells)[0]}
     differences = [row.pop("differences") for row in rows]
@@ -106,6 +107,7 @@ def _against(cells: pd.DataFrame, reference: str) -> Iterator[dict[str, Any]]:
 def _comparison(differences: statistics.Array, seeds: int) -> dict[str, Any]:
     """Return what the differences of the pairs say; `seeds` counts those both have, from the same dense net or not."""
     low, high = statistics.t_interval(differences)
+    resampled = statistics.bootstrap(differences, np.random.default_rng(0))
     p, wins = float(statistics.paired_t(differences)), statistics.wins(differences)
     return {
         "differences": differences,
@@ -118,6 +120,8 @@ def _comparison(differences: statistics.Array, seeds: int) -> dict[str, Any]:
         "ties": wins.ties,
         "wins_low": wins.low,
         "wins_high": wins.high,
+        "bootstrap_low": float(resampled[0]),
+        "bootstrap_high": float(resampled[1]),
         "reason": _reason(len(differences), seeds, p),
     }
 
@@ -140,53 +144,29 @@ def _about(own: pd.DataFrame) -> str:
     )
 
 
-def _table(own: pd.DataFrame) -> str:
-    signed = bool(own["p_wilcoxon_holm"].notna().any())
-    header = ["criterion", "sparsity", "pairs", "difference", "95 % interval", "p (Holm)", "wins"]
-    return grid.table([header + ["Wilcoxon p (Holm)"] * signed, *(_cells(row, signed) for _, row in own.iterrows())])
+def _table(panel: Panel, own: pd.DataFrame) -> Table:
+    signed, many = (bool(own[column].notna().any()) for column in ("p_wilcoxon_holm", "bootstrap_low"))
+    headings = ["criterion", "sparsity", "pairs", "difference", "95 % interval", "p (Holm)", "wins"]
+    headings += ["Wilcoxon p (Holm)"] * signed + ["bootstrap interval"] * many
+    rows = tuple(Row(tuple(_cells(row, signed, many))) for _, row in own.iterrows())
+    subject = f"differences from {own['reference'].iloc[0]} over seeds"
+    return Table(subject, panel.title, panel.about, tuple(map(Column, headings)), rows, (_about(own),), stub=2)
 
 
-def _cells(row: "pd.Series[Any]", signed: bool) -> list[str]:
-    places = DECIMALS[row["measure"]] + 1
-    difference, low, high = ("" if np.isnan(row[c]) else f"{row[c]:+.{places}f}" for c in ("difference", "low", "high"))
+def _cells(row: "pd.Series[Any]", signed: bool, many: bool) -> list[str]:
+    difference = _signed(row, "difference")
     missing = f" of {row['planned']}" if row["pairs"] < row["planned"] else ""
     wins = statistics.Wins(row["wins"], row["ties"], row["pairs"], row["wins_low"], row["wins_high"])
     won = f"{wins}, {wins.ties} tied" if wins.ties else str(wins)
-    cells = [grid.escaped(str(row["row"])), heading(row["sparsity_target"]), f"{row['pairs']}{missing}", difference]
-    cells += [f"{low} to {high}" if low else "", row["reason"] or _p(row["p_holm"]), won if wins.pairs else ""]
-    return cells + [_p(row["p_wilcoxon_holm"])] * signed
+    cells = [str(row["row"]), heading(row["sparsity_target"]), f"{row['pairs']}{missing}", difference]
+    cells += [_interval(row, "low", "high"), row["reason"] or ranks.shown(row["p_holm"]), won if wins.pairs else ""]
+    cells += [ranks.shown(row["p_wilcoxon_holm"])] * signed
+    return cells + [_interval(row, "bootstrap_low", "bootstrap_high")] * many
 
 
-def _p(p: float) -> str:
-    return "" if np.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
+def _interval(row: "pd.Series[Any]", low: str, high: str) -> str:
+    return "" if np.isnan(row[low]) else f"{_signed(row, low)} to {_signed(row, high)}"
 
 
-def blocks(cells: pd.DataFrame) -> pd.DataFrame:
-    """Return mean `value`, a line for each (dataset, model), a column for each `row` of the cells.
-
-    The mean is over the sparsities and seeds that all rows have; a pair without any is left out.
-    """
-    wide = cells.groupby([*BLOCK, "sparsity_target", "seed", "row"], sort=False)["value"].mean().unstack("row")
-    return wide.dropna().groupby(level=BLOCK, sort=False).mean()
-
-
-def _ranked(results: Results, shown: list[Panel]) -> list[str]:
-    """Return a section of ranks for each setting in which several (dataset, model) pairs were measured."""
-    free = {*BLOCK, "recipe", "finetune_epochs", *results.plan["vary"]}
-    setting = [column for column in PANEL if column not in free]
-    cells = pd.concat([_pruned(panel) for panel in shown])
-    parts = []
-    for _, own in cells.groupby(setting, dropna=False, sort=False):
-        ranks = statistics.average_ranks(blocks(own))
-        if ranks.blocks > 1 and len(ranks.mean) > 1:
-            same = own[setting].iloc[0].dropna()
-            about = ", ".join(f"{name}={value}" for name, value in same.items() if value != USUAL.get(str(name)))
-            parts += [f"## Mean ranks over {ranks.blocks} (dataset, model) pairs", grid.escaped(about), _ranks(ranks)]
-    return parts
-
-
-def _ranks(ranks: statistics.Ranks) -> str:
-    rows = [[grid.escaped(str(row)), f"{rank:.2f}"] for row, rank in ranks.mean.items()]
-    few = f"Ranks without a test: fewer than {statistics.LEAST_BLOCKS} pairs, or fewer than three criteria."
-    test = few if np.isnan(ranks.p) else f"Friedman's test that all rank alike: p {_p(ranks.p)}."
-    return grid.table([["criterion", "mean rank"], *rows]) + f"\n\n- {test}"
+def _signed(row: "pd.Series[Any]", column: str) -> str:
+    return "" if np.isnan(row[column]) else f"{row[column]:+.{DECIMALS[row['measure']] + 1}f}"

@@ -21,8 +21,13 @@ def legend(results: Results, best: str) -> list[str]:
         "epochs: of training behind the final weights. dense: not pruned. dense_longer: the same, trained for the "
         "fine-tuning epochs more.",
     ]
+    return [*lines, *origin(results)]
+
+
+def origin(results: Results) -> list[str]:
+    """Return where the recipes come from, what was changed for this run, and which records are left out."""
     overrides = results.plan.get("overrides", [])
-    lines += [f"Recipe {name}: {source.rstrip('.')}." for name, source in results.plan["recipes"].items()]
+    lines = [f"Recipe {name}: {source.rstrip('.')}." for name, source in results.plan["recipes"].items()]
     lines += [f"Changed for this run: {', '.join(overrides)}."] if overrides else []
     if results.outside:
         which = ", ".join(f"{criterion} {count}" for criterion, count in results.outside.items())

@@ -1,7 +1,6 @@
 """How well each criterion knows what removing a unit does to the loss: correlations, tables, scatter plots."""
 
 import math
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,20 +10,27 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from scipy import stats
 
 from bench import store
-from bench.report import grid
-from bench.report.figure import STYLE, colours_and_markers, rendered
+from bench.report import grid, render
+from bench.report.axes import power
+from bench.report.style import DOUBLE, SINGLE, STYLE, colours_and_markers, rendered, wrapped
+from bench.report.table import Column, Report, Row, Table
 
 NET = ["dataset", "model", "recipe", "precision", "granularity"]
 """Columns of what is compared by itself."""
+SUBJECT = "criteria against the true change of the loss"
 MEASURES = {
     "spearman_squared": "Spearman, squared change",
     "pearson_squared": "Pearson, squared change",
     "spearman_signed": "Spearman, signed change",
 }
+LEGEND = (
+    "Every criterion scores the trained network, also those made for pruning at initialisation; scores that have the "
+    "scale of their layer are divided by its mean."
+)
 OVERALL = "all"
 """In place of a layer: all units of a network together."""
 LEAST = 3
@@ -83,15 +89,19 @@ def _equal(values: Any) -> bool:
     return bool(np.linalg.norm(values - values.mean()) <= EQUAL * abs(values.mean()))
 
 
-def markdown(units: pd.DataFrame) -> str:
+def report(units: pd.DataFrame) -> Report:
     """Return, for each network, the correlations over all units, then Spearman's layer by layer; means over seeds."""
     frame = correlations(units)
-    parts = ["# Criteria against the true change of the loss"]
+    tables: list[Table] = []
     for key, own in frame.groupby(NET, sort=False):
-        measured = units.loc[(units[NET] == list(key)).all(axis=1)]
-        parts += [f"## {_title(key)}", about(measured), grid.table(_overall(own))]
-        parts += [f"{MEASURES['spearman_squared']}, by layer", grid.table(_by_layer(own))]
-    return "\n\n".join([*parts, *_reasons(frame)]) + "\n"
+        said = about(units.loc[(units[NET] == list(key)).all(axis=1)])
+        tables += [_overall(own, _title(key), said), _by_layer(own, f"{_title(key)}: by layer")]
+    return Report("oracle", "oracle", SUBJECT, tuple(tables), (LEGEND, *_reasons(frame)), frame)
+
+
+def markdown(units: pd.DataFrame) -> str:
+    """Return the report in Markdown."""
+    return grid.document(report(units))
 
 
 def about(units: pd.DataFrame) -> str:
@@ -103,34 +113,34 @@ def about(units: pd.DataFrame) -> str:
     over = "one seed" if seeds == 1 else f"mean ± 1 sample standard deviation over {seeds} seeds"
     return (
         f"{len(one) // seeds} {kind} are removed one at a time from the trained network; change of the mean loss in "
-        f"eval mode over {one['images'].iloc[0]} training samples outside the scoring set, {over}. Every criterion "
-        "scores the trained network, also those made for pruning at initialisation; scores that have the scale of "
-        "their layer are divided by its mean."
+        f"eval mode over {one['images'].iloc[0]} training samples outside the scoring set, {over}."
     )
 
 
-def _overall(frame: pd.DataFrame) -> list[list[str]]:
-    rows = [["criterion", "n", *MEASURES.values(), "mean over layers"]]
+def _overall(frame: pd.DataFrame, title: str, said: str) -> Table:
     layers = frame[frame["layer"] != OVERALL].groupby(["criterion", "seed"], sort=False)["spearman_squared"].mean()
+    rows = []
     for criterion, own in frame[frame["layer"] == OVERALL].groupby("criterion", sort=False):
         means = [_spread(own[measure]) for measure in MEASURES]
-        rows.append([str(criterion), f"{own['n'].mean():.4g}", *means, _spread(layers[criterion])])
-    return rows
+        rows.append(Row((str(criterion), f"{own['n'].mean():.4g}", *means, _spread(layers[criterion]))))
+    columns = (Column("criterion"), Column("n"), *map(Column, MEASURES.values()), Column("mean over layers"))
+    return Table(SUBJECT, title, "", columns, tuple(rows), (said,))
 
 
-def _by_layer(frame: pd.DataFrame) -> list[list[str]]:
+def _by_layer(frame: pd.DataFrame, title: str) -> Table:
     layers = frame[frame["layer"] != OVERALL]
     table = layers.groupby(["layer", "criterion"], sort=False)["spearman_squared"].mean().unstack(sort=False)
     sizes = layers.groupby("layer", sort=False)["n"].max()
-    rows = [[str(layer), str(sizes[layer]), *map(_number, values)] for layer, *values in table.itertuples()]
-    return [["layer", "n", *map(str, table.columns)], *rows]
+    rows = [Row((str(layer), str(sizes[layer]), *map(_number, values))) for layer, *values in table.itertuples()]
+    columns = (Column("layer"), Column("n"), *(Column(str(name)) for name in table.columns))
+    subject = f"{MEASURES['spearman_squared']}, by layer"
+    return Table(subject, title, "", columns, tuple(rows), (f"{subject}: mean over seeds.",), stub=2)
 
 
 def _reasons(frame: pd.DataFrame) -> list[str]:
     """Return a line for each criterion and network without correlations over all its units."""
     lost = frame[(frame["layer"] == OVERALL) & frame["reason"].notna()].drop_duplicates([*NET, "criterion", "reason"])
-    lines = [f"- {row['criterion']} (seed {row['seed']}): {row['reason']}" for _, row in lost.iterrows()]
-    return ["\n".join(lines)] if lines else []
+    return [f"{row['criterion']} (seed {row['seed']}): {row['reason']}" for _, row in lost.iterrows()]
 
 
 def _title(key: Sequence[Any]) -> str:
@@ -146,7 +156,7 @@ def _spread(values: "pd.Series[float]") -> str:
 
 
 def _number(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.2f}"
+    return "" if math.isnan(value) else f"{round(value, 2) + 0:.2f}"  # + 0: no minus before a zero
 
 
 @mpl.rc_context(STYLE)
@@ -155,20 +165,21 @@ def figure(units: pd.DataFrame) -> Figure:
     shown = units[np.isfinite(units["score"]) & np.isfinite(units["change"]) & units["reason"].isna()]
     panels = list(shown.groupby([*NET, "criterion"], sort=False))
     several = len(shown.drop_duplicates(NET)) > 1
-    columns = min(4, len(panels))
+    columns = max(2, min(4, len(panels)))
     rows = math.ceil(len(panels) / columns)
-    drawn = Figure(figsize=(1.8 * columns + 0.4, 1.7 * rows + 0.2), layout="constrained")
+    width = (SINGLE if columns == 2 else DOUBLE) / columns
+    drawn = Figure(figsize=(width * columns, (1.65 + 0.25 * several) * rows + 0.2), layout="constrained")
     # Variants of one criterion share its colour and marker.
     stems = {str(name): str(name).split(" ")[0] for name in shown["criterion"].unique()}
     marks = colours_and_markers(set(stems.values()))
     places = drawn.subplots(rows, columns, squeeze=False, sharey=not several)
     for ((*net, criterion), own), axes in zip(panels, places.flat, strict=False):
         _scatter(axes, own, marks[stems[str(criterion)]])
-        title = f"{criterion}: {_number(_mean_spearman(own))}"
-        axes.set_title("\n".join([*textwrap.wrap(_title(net) if several else "", 30), *textwrap.wrap(title, 30)]))
+        parts = [*([_title(net)] if several else []), f"{criterion}: {_number(_mean_spearman(own))}"]
+        axes.set_title("\n".join(wrapped(part, width) for part in parts))
     for unused in places.flat[len(panels) :]:
         unused.remove()
-    drawn.supxlabel("score (title: Spearman correlation, mean over seeds)", fontsize=8)
+    drawn.supxlabel("score (above: Spearman correlation, mean over seeds)", fontsize=8)
     drawn.supylabel("squared change of the loss", fontsize=8)
     return drawn
 
@@ -187,7 +198,7 @@ def _scatter(axes: Axes, own: pd.DataFrame, look: dict[str, Any]) -> None:
     axes.set_xscale("log" if skewed else "linear")
     for axis in (axes.xaxis, axes.yaxis) if skewed else (axes.yaxis,):
         axis.set_major_locator(LogLocator(numticks=3))
-        axis.set_major_formatter("{x:g}")
+        axis.set_major_formatter(FuncFormatter(lambda value, _: power(value)))
         axis.set_minor_locator(NullLocator())
     if not skewed:
         axes.ticklabel_format(axis="x", scilimits=(-2, 3))
@@ -199,16 +210,27 @@ def _lifted(values: Any) -> Any:
     return np.maximum(values, EDGE * values.max() or 1)
 
 
-def write(units: pd.DataFrame, folder: Path) -> list[Path]:
-    """Write oracle.csv, .md, .pdf, .png and units.csv, each whole or not at all; equal units give equal bytes."""
-    files = {"oracle.csv": _csv(correlations(units)), "oracle.md": markdown(units).encode(), "units.csv": _csv(units)}
+def files(units: pd.DataFrame) -> dict[str, bytes]:
+    """Return oracle.md, .csv, .tex, .html and, where anything was scored, .pdf and .png."""
+    found = render.files(report(units))
     if units["score"].notna().any():
         with mpl.rc_context(STYLE):
-            files |= {f"oracle.{kind}": data for kind, data in rendered(figure(units)).items()}
-    for name, content in files.items():
+            found |= rendered(figure(units), "oracle")
+    return found
+
+
+def write(units: pd.DataFrame, folder: Path) -> list[Path]:
+    """Write the files and units.csv, each whole or not at all; equal units give equal bytes."""
+    found = files(units) | {"units.csv": units.to_csv(index=False, lineterminator="\n").encode()}
+    for name, content in found.items():
         store.write(folder / name, content)
-    return [folder / name for name in files]
+    return [folder / name for name in found]
 
 
-def _csv(frame: pd.DataFrame) -> bytes:
-    return frame.to_csv(index=False, lineterminator="\n").encode()
+def read(path: Path) -> pd.DataFrame:
+    """Return the units of a units.csv, as `write` was given them."""
+    # As text first: pandas reads numbers with less than their last digit.
+    text = pd.read_csv(path, dtype=str, keep_default_na=False)
+    numbers = {name: [float(value or "nan") for value in text[name]] for name in ("change", "score")}
+    counts = {name: text[name].astype(int) for name in ("seed", "images", "unit")}
+    return text.assign(**numbers, **counts, reason=text["reason"].astype(object).replace("", None))

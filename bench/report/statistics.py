@@ -1,5 +1,6 @@
 """Intervals, tests and ranks of few repetitions; where the data cannot carry a test the answer is NaN, never a p."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,9 @@ LEAST_BLOCKS = 6
 """(dataset, model) pairs below which ranks stand without a test."""
 LEAST_SHARE = 20
 """Pairs from which P(A > B) is given with an interval; below, the count says all there is."""
+LEAST_UNITS = 20
+"""Units from which a bootstrap is given: at 3 its 95 % interval covers in 76 of 100 cases, at 20 in 92."""
+RESAMPLES = 9999
 ROUNDING = 1e-9
 """Values whose spread is below this share of the largest are equal: with no spread, t would be infinite."""
 
@@ -47,6 +51,18 @@ class Ranks:
     blocks: int
     p: float
     """Friedman's, that all criteria rank alike; NaN below LEAST_BLOCKS blocks or three criteria."""
+    critical: float
+    """Nemenyi's critical difference (Demsar 2006): mean ranks that are nearer are not told apart; NaN where p is."""
+
+    def alike(self) -> list[list[str]]:
+        """Return the largest sets of neighbours that are not told apart, none of one; all where Friedman's p is not
+        below ALPHA: only after it do differences of pairs count."""
+        names, mean = [str(name) for name in self.mean.index], self.mean.to_numpy()
+        if not self.p < ALPHA:
+            return [names]
+        ends = [int((mean <= low + self.critical).sum()) for low in mean]
+        runs = [(first, end) for first, end in enumerate(ends) if end - first > 1]
+        return [names[first:end] for place, (first, end) in enumerate(runs) if not place or end > runs[place - 1][1]]
 
 
 def t_interval(values: ArrayLike, level: float = 1 - ALPHA) -> tuple[Array, Array]:
@@ -119,7 +135,43 @@ def average_ranks(scores: pd.DataFrame) -> Ranks:
     """
     complete = scores.dropna()
     mean = complete.rank(axis=1, ascending=False).mean().sort_values(kind="stable")
-    p = float("nan")
+    p = critical = float("nan")
     if len(complete) >= LEAST_BLOCKS and complete.shape[1] > 2:
         p = float(stats.friedmanchisquare(*(complete[name] for name in complete)).pvalue)
-    return Ranks(mean, len(complete), p)
+        critical = critical_difference(complete.shape[1], len(complete))
+    return Ranks(mean, len(complete), p, critical)
+
+
+def critical_difference(criteria: int, blocks: int) -> float:
+    """Return by how much two of `criteria` mean ranks over `blocks` differ at ALPHA in Nemenyi's test (1963)."""
+    quantile: Any = stats.studentized_range.isf(ALPHA, criteria, np.inf)  # type: ignore[attr-defined]
+    return float(quantile) / math.sqrt(2) * math.sqrt(criteria * (criteria + 1) / (6 * blocks))
+
+
+def nemenyi(scores: pd.DataFrame) -> pd.DataFrame:
+    """Return Nemenyi's p for each pair of criteria (columns) over blocks (rows), adjusted for the number of pairs."""
+    from scikit_posthocs import posthoc_nemenyi_friedman  # here: it takes a second, and is seldom needed
+
+    return pd.DataFrame(posthoc_nemenyi_friedman(scores.dropna()))
+
+
+def bootstrap(values: ArrayLike, generator: np.random.Generator) -> tuple[Array, Array]:
+    """Return both ends of the percentile bootstrap's interval of the mean over the last axis: [..., n] -> [...] twice.
+
+    Whole units (seeds, or blocks) are resampled. NaN below LEAST_UNITS units.
+    """
+    array = np.asarray(values, dtype=float)
+    if array.shape[-1] < LEAST_UNITS:
+        return np.full(array.shape[:-1], np.nan), np.full(array.shape[:-1], np.nan)
+    # `rng` is the newer name of `random_state`; this one is known to all versions.
+    found = stats.bootstrap(
+        (array,),
+        np.mean,
+        axis=-1,
+        n_resamples=RESAMPLES,
+        confidence_level=1 - ALPHA,
+        method="percentile",
+        random_state=generator,
+        batch=1000,
+    ).confidence_interval
+    return np.asarray(found.low), np.asarray(found.high)

@@ -9,6 +9,9 @@ from bench.report.frame import MEASURED, PANEL, ROW, measures
 
 DECIMALS = {"top1": 1, "r2": 3}
 
+SHORT = {"top1": "top-1", "r2": "R²"}
+"""Measures as headings of columns."""
+
 
 def summarise(cells: pd.DataFrame) -> pd.DataFrame:
     """Return one row for each (row, sparsity_target) of a panel: controls first, then the best criterion first.
@@ -47,6 +50,12 @@ def summarise(cells: pd.DataFrame) -> pd.DataFrame:
 def heading(sparsity: float) -> str:
     """Return a target as the heading of its column: `90 %`, or `converged` where the schedule stops by itself."""
     return "converged" if pd.isna(sparsity) else f"{100 * sparsity:.10g} %"
+
+
+def signed(difference: float, places: int) -> str:
+    """Return a difference with its sign, `+0.4`; what rounds to zero has none."""
+    text = f"{difference:+.{places}f}"
+    return text if float(text) else text[1:]
 
 
 def _shown(row: "pd.Series[Any]", number: Callable[[float], str]) -> str:

@@ -1,59 +1,57 @@
-"""The accuracy table in the forms in which it is read: terminal, Markdown, LaTeX, CSV, W&B."""
+"""The accuracy table in the forms in which it is read: terminal, Markdown, LaTeX, HTML, CSV, W&B."""
 
-import re
 import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import pandas as pd
 
-from bench.report import grid
+from bench.report import grid, render
+from bench.report import latex as tex
 from bench.report.frame import MEASURED, MEASURES, PANEL, ROW, Results, measures
-from bench.report.notes import legend, notes, seeds
+from bench.report.notes import legend, notes
 from bench.report.panels import Panel, panels
+from bench.report.table import Column, Report, Row, Table
 
 COUNTS = ("n_planned", "n", "failed", "missing")
 TIDY = ("panel", "row", *ROW, *PANEL, "sparsity_target", *COUNTS, "top1", "top1_std", *MEASURED[1:], "r2_std")
 WIDTH = 110
 
-LATEX = str.maketrans(
-    {character: f"\\{character}" for character in "&%$#_{}"}
-    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "²": "$^2$"}
-    # Without T1 fonts these three print as other characters.
-    | {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"}
-    # At the start of a row they would be read as arguments of the line break before it.
-    | {"[": "{[}", "*": "{*}"}
-)
+
+def accuracy(results: Results, best: str = "bold") -> Report:
+    """Return a table a panel: name, epochs, accuracy by target sparsity; `best` says how the best is marked."""
+    shown = " or ".join(MEASURES[name] for name in measures(results.frame))
+    tables = tuple(_table(panel) for panel in panels(results))
+    subject = f"{shown} by target sparsity"
+    lines = tuple(legend(results, best))
+    return Report("accuracy", str(results.plan["experiment"]), subject, tables, lines, tidy(results))
+
+
+def files(results: Results) -> dict[str, bytes]:
+    """Return accuracy.md, .csv, .tex and .html."""
+    return render.files(accuracy(results))
 
 
 def text(results: Results) -> str:
     """Return the tables for a terminal; `*` marks the best of a column."""
-    lines = [_heading(results)]
-    for panel in panels(results):
-        lines += ["", *_wrapped(filter(None, (panel.title, panel.about))), ""]
+    report = accuracy(results, "*")
+    lines = [report.heading]
+    for table in report.tables:
+        lines += ["", *_wrapped(filter(None, (table.title, table.about)))]
         # A place for the mark in every cell keeps the digits in line.
-        rows = grid.aligned(_grid(panel, "{} ".format, lambda cell: f"{cell.rstrip()}*"))
-        lines += [" ".join(row).rstrip() for row in rows]
-        lines += ["", *_wrapped(notes(panel))]
-    return "\n".join([*lines, *_wrapped(legend(results, "*"))]) + "\n"
+        for piece in grid.texts(table, "{} ".format, lambda cell: f"{cell.rstrip()}*", WIDTH, 1):
+            lines += ["", *(" ".join(row).rstrip() for row in grid.aligned(piece))]
+        lines += ["", *_wrapped(table.notes)]
+    return "\n".join([*lines, *_wrapped(report.legend)]) + "\n"
 
 
 def markdown(results: Results) -> str:
     """Return the tables in GitHub's Markdown; the best of a column is bold."""
-    parts = [f"# {grid.escaped(_heading(results))}"]
-    for panel in panels(results):
-        parts += [f"## {grid.escaped(panel.title)}"] if panel.title else []
-        parts += [grid.escaped(panel.about), grid.table(_grid(panel, grid.escaped, "**{}**".format))]
-        parts += [grid.items(notes(panel))]
-    return "\n\n".join([*parts, grid.items(legend(results, "bold"))]) + "\n"
+    return grid.document(accuracy(results))
 
 
 def latex(results: Results) -> str:
-    """Return a `table` environment a panel (package booktabs), with every text in it escaped."""
-    shown = panels(results)
-    slug = re.sub(r"[^a-z0-9]+", "-", str(results.plan["experiment"]).lower()).strip("-")
-    labels = [f"tab:{slug}" + (f"-{number}" if len(shown) > 1 else "") for number in range(1, len(shown) + 1)]
-    tables = [_environment(results, panel, label) for panel, label in zip(shown, labels, strict=True)]
-    return "\n".join(["% needs \\usepackage{booktabs}", *tables])
+    """Return a `table` environment a panel (packages booktabs, siunitx), with every text in it escaped."""
+    return tex.document(accuracy(results))
 
 
 def tidy(results: Results) -> pd.DataFrame:
@@ -64,7 +62,7 @@ def tidy(results: Results) -> pd.DataFrame:
 
 def csv(results: Results) -> str:
     """Return tidy as CSV."""
-    return tidy(results).to_csv(index=False, lineterminator="\n")
+    return render.csv(accuracy(results))
 
 
 def table(results: Results) -> tuple[list[str], list[list[object]]]:
@@ -73,60 +71,21 @@ def table(results: Results) -> tuple[list[str], list[list[object]]]:
     return list(TIDY), frame.where(frame.notna(), None).to_numpy().tolist()
 
 
-def _environment(results: Results, panel: Panel, label: str) -> str:
-    header, *rows = _grid(panel, _latex_cell, r"\textbf{{{}}}".format)
-    about = "; ".join(filter(None, (panel.about, panel.title)))
-    tex = (
-        pd.DataFrame(rows, columns=header)
-        .style.hide(axis="index")
-        .to_latex(
-            hrules=True,
-            column_format="l" + "r" * (len(header) - 1),
-            caption=_latex(
-                f"{panel.measure[0].upper()}{panel.measure[1:]} by target sparsity: {about}. {seeds(panel)}"
-            ),
-            label=label,
-            position="t",
-            position_float="centering",
-        )
-    )
-    lines = tex.splitlines()
+def _table(panel: Panel) -> Table:
+    targets = list(panel.table.sort_values("sparsity_target")["column"].unique())
     controls = panel.table.loc[panel.table["control"], "row"].nunique()
-    lines.insert(lines.index(r"\midrule") + 1 + controls, r"\midrule")
-    lines.insert(lines.index(r"\centering") + 1, r"\small\setlength{\tabcolsep}{3pt}")
-    below = _latex(" ".join([*notes(panel)[1:], *legend(results, "bold")]))
-    lines.insert(-1, rf"\par\smallskip\parbox{{\linewidth}}{{\footnotesize {below}}}")
-    return "\n".join(lines) + "\n"
-
-
-def _grid(panel: Panel, escape: Callable[[str], str], mark: Callable[[str], str]) -> list[list[str]]:
-    """Return header and rows: name, epochs, a cell for each target sparsity."""
-    columns = list(panel.table.sort_values("sparsity_target")["column"].unique())
-    rows = []
+    rows: list[Row] = []
     for name, points in panel.table.groupby("row", sort=False):
-        shown = zip(points["column"], points["shown"], points["best"], strict=True)
-        cells = {column: mark(escape(text)) if best else escape(text) for column, text, best in shown}
-        epochs = f"{points['epochs_total'].mean():.4g}"
-        rows.append([escape(str(name)), epochs, *(cells.get(column, "") for column in columns)])
-    return [["criterion", "epochs", *map(escape, columns)], *rows]
-
-
-def _heading(results: Results) -> str:
-    shown = " or ".join(MEASURES[name] for name in measures(results.frame))
-    return f"{results.plan['experiment']}: {shown} by target sparsity"
+        shown = dict(zip(points["column"], points["shown"], strict=True))
+        best = {2 + targets.index(column) for column in points.loc[points["best"], "column"]}
+        cells = [str(name), f"{points['epochs_total'].mean():.4g}", *(shown.get(column, "") for column in targets)]
+        rows.append(Row(tuple(cells), frozenset(best), rule=len(rows) == controls))
+    columns = tuple(Column(name) for name in ("criterion", "epochs", *targets))
+    subject = f"{panel.measure} by target sparsity"
+    return Table(subject, panel.title, panel.about, columns, tuple(rows), tuple(notes(panel)), stub=2)
 
 
 def _wrapped(lines: Iterable[str]) -> list[str]:
     return [
         part for line in lines for part in textwrap.wrap(line, WIDTH, break_long_words=False, break_on_hyphens=False)
     ]
-
-
-def _latex(text: str) -> str:
-    return " ".join(text.split()).translate(LATEX)
-
-
-def _latex_cell(text: str) -> str:
-    """Return `97.1 {\\scriptsize $\\pm$ 0.4}`: seven columns of these fit a text width; a minus is no hyphen."""
-    cell = re.sub(r"^(-?[\d.]+) ((?:\$|\().+)$", r"\1 {\\scriptsize \2}", _latex(text))
-    return re.sub(r"^-(?=\d)", "$-$", cell)

@@ -1,10 +1,14 @@
-"""The files of a report."""
+"""The files of a report, each made from records alone: the same records give the same bytes."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from bench import store
 from bench.report import figure, tables
-from bench.report.frame import Results
+from bench.report.frame import Results, tabulate
+
+UNITS = "units.csv"
+"""What the oracle measured: the records of a folder that it has written."""
 
 
 def table_folder(root: Path, results: Results) -> Path:
@@ -12,18 +16,55 @@ def table_folder(root: Path, results: Results) -> Path:
     return root / "tables" / f"{results.plan['experiment']}-{results.plan['hash']}"
 
 
-def write(results: Results, folder: Path) -> list[Path]:
-    """Write accuracy.md, .csv, .tex, .pdf and .png and comparisons.md and .csv, each whole or not at all.
+def published(root: Path) -> list[Path]:
+    """Return the published folders: `root` itself, or those in it; none where it is a folder of runs."""
+    folders = [root, *sorted(path for path in root.glob("*") if path.is_dir())]
+    found = [folder for folder in folders if any((folder / name).is_file() for name in (store.RECORDS, UNITS))]
+    return [root] if root in found else found
 
-    The same records give the same bytes.
-    """
-    # It imports scipy, which commands that write nothing need not wait for.
-    from bench.report import comparisons
 
-    texts = {"md": tables.markdown(results), "csv": tables.csv(results), "tex": tables.latex(results)}
-    paths = {folder / f"accuracy.{kind}": text for kind, text in texts.items()}
-    paths |= {folder / "comparisons.md": comparisons.markdown(results)}
-    paths |= {folder / "comparisons.csv": comparisons.csv(results)}
-    for path, text in paths.items():
-        store.write(path, text.encode())
-    return [*paths, *figure.draw(results, folder)]
+def accuracy_files(results: Results) -> dict[str, bytes]:
+    """Return the accuracy table and figure, which a run shows at its end."""
+    return tables.files(results) | figure.files(results)
+
+
+def report_files(root: Path, results: Results) -> dict[str, bytes]:
+    """Return every table and figure that the records below `root`, their details and the times beside them give."""
+    # They import scipy, which a run that writes none of them need not wait for.
+    from bench.report import (
+        ablations,
+        claims,
+        comparisons,
+        cost,
+        density,
+        histograms,
+        latency,
+        layers,
+        pareto,
+        ranks,
+        tradeoff,
+    )
+
+    found = accuracy_files(results)
+    for module in (comparisons, claims, tradeoff, pareto, ablations, cost, ranks):
+        found |= module.files(results)
+    details = store.load_details(root)
+    for module in (layers, density, histograms):
+        found |= module.files(results, details)
+    return found | latency.files(results, latency.read(latency.path(root, results.plan)))
+
+
+def folder_files(folder: Path) -> dict[str, bytes]:
+    """Return every file that a published folder holds beside its records, made from these."""
+    from bench.report import oracle
+
+    if (folder / UNITS).is_file():
+        return oracle.files(oracle.read(folder / UNITS))
+    return report_files(folder, tabulate(folder))
+
+
+def write(files: Mapping[str, bytes], folder: Path) -> list[Path]:
+    """Write files into a folder, each whole or not at all, and return their paths."""
+    for name, content in files.items():
+        store.write(folder / name, content)
+    return [folder / name for name in files]

@@ -4,33 +4,46 @@ import hashlib
 import io
 import json
 import re
+import sys
 from pathlib import Path
 
 from bench import store
 from bench.errors import UserError
-from bench.report import frame
-from bench.report.write import write
+from bench.report import frame, latency
+from bench.report.write import folder_files, write
 
 PUBLISHED = Path("results/published")
+KEYS = {"out", "experiment", "partial", "debug"}
 
 
 def main(arguments: list[str]) -> int:
-    """Write results/published/NAME: plan.json, records.parquet and the report; incomplete plans are refused."""
+    """Write results/published/NAME: plan.json, records.parquet, latency.json where times were taken, and the report.
+
+    A plan with missing cells is refused, unless partial=true: its tables then show them as missing.
+    """
     names = [argument for argument in arguments if "=" not in argument]
     options = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
-    if len(names) != 1 or not re.fullmatch(r"\w[\w.-]*", names[0]) or set(options) - {"out", "experiment", "debug"}:
-        raise UserError("publish takes a name, and out=DIR or experiment=NAME: publish digits")
-    results = frame.tabulate(Path(options.get("out", "results/runs")), options.get("experiment"))
-    missing = results.frame[results.frame["status"] == "missing"]
-    if len(missing):
-        raise UserError(
-            f"{len(missing)} of {len(results.frame)} cells are missing; run the experiment to its end first"
-        )
+    if len(names) != 1 or not re.fullmatch(r"\w[\w.-]*", names[0]) or set(options) - KEYS:
+        raise UserError("publish takes a name, and out=DIR, experiment=NAME or partial=true: publish digits")
+    root = Path(options.get("out", "results/runs"))
+    results = frame.tabulate(root, options.get("experiment"))
+    missing = int((results.frame["status"] == "missing").sum())
+    if missing:
+        said = f"{missing} of {len(results.frame)} cells are missing"
+        if options.get("partial") != "true":
+            raise UserError(f"{said}; run the experiment to its end first, or publish as it is with partial=true")
+        print(said, file=sys.stderr)
     folder = PUBLISHED / names[0]
     buffer = io.BytesIO()
-    results.frame.to_parquet(buffer, index=False)
+    store.with_details(results.frame, store.load_details(root)).to_parquet(buffer, index=False)
     plan = results.plan | {"records_sha256": hashlib.sha256(buffer.getvalue()).hexdigest()}
-    store.write(folder / store.RECORDS, buffer.getvalue())
-    store.write(folder / "plan.json", (json.dumps(plan, indent=1) + "\n").encode())
-    print(*write(frame.tabulate(folder), folder), sep="\n")
+    files = {store.RECORDS: buffer.getvalue(), "plan.json": (json.dumps(plan, indent=1) + "\n").encode()}
+    if (times := latency.path(root, results.plan)).is_file():
+        files["latency.json"] = times.read_bytes()
+    write(files, folder)
+    made = write(folder_files(folder), folder)
+    # What an earlier plan of this name had and this one has not must not stay behind.
+    for path in {*folder.iterdir()} - {*made, *(folder / name for name in files)}:
+        path.unlink()
+    print(*made, sep="\n")
     return 0

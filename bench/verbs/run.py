@@ -14,7 +14,7 @@ from bench.logger import Logger, open_logger
 from bench.plan import Plan, make
 from bench.progress import Progress, named
 from bench.report import frame, tables
-from bench.report.write import table_folder, write
+from bench.report.write import accuracy_files, table_folder, write
 from bench.tasks import Result, record_failure
 from bench.workplace import opened
 
@@ -132,7 +132,7 @@ def _report(plan: Plan, root: Path, logger: Logger) -> None:
     _print(tables.text(results))
     folder = table_folder(root, results)
     try:
-        names = ", ".join(path.name for path in write(results, folder))
+        names = ", ".join(path.name for path in write(accuracy_files(results), folder))
     except OSError as error:
         raise UserError(
             f"the tables cannot be written to {folder}: {error.strerror}; make room and run again"

@@ -1,17 +1,19 @@
-"""`tables`: the tables and the figure of one plan, from its records."""
+"""`tables`: the tables and figures of one plan, or of all that is published, from records."""
 
 from pathlib import Path
 
 from bench.errors import UserError, near_misses
 from bench.report import frame, tables
-from bench.report.write import table_folder, write
-from bench.store import RECORDS
+from bench.report.write import folder_files, published, report_files, table_folder, write
 
 KEYS = {"out": "results/runs", "experiment": None, "debug": None}
 
 
 def main(arguments: list[str]) -> int:
-    """Write the last plan's report (of one experiment, where named) and print its table and where the files are."""
+    """Write the last plan's report (of one experiment, where named), print its table and where the files are.
+
+    A published folder is its own report; of a folder of these all reports are made again.
+    """
     given: dict[str, str | None] = dict(KEYS)
     for argument in arguments:
         key, equals, value = argument.partition("=")
@@ -19,9 +21,12 @@ def main(arguments: list[str]) -> int:
             raise UserError(f"tables takes KEY=VALUE: {argument!r}; {near_misses(key, KEYS)}")
         given[key] = value
     root = Path(given["out"] or ".")
+    if folders := published(root):
+        for folder in folders:
+            print(*write(folder_files(folder), folder), sep="\n")
+        return 0
     results = frame.tabulate(root, given["experiment"])
-    # A published folder is its own report.
-    paths = write(results, root if (root / RECORDS).is_file() else table_folder(root, results))
+    paths = write(report_files(root, results), table_folder(root, results))
     print(tables.text(results))
     print(*paths, sep="\n")
     return 0

@@ -1,16 +1,21 @@
 import io
 from statistics import mean
 
+import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 
-from bench.report import comparisons
-from bench.report.comparisons import COLUMNS, blocks
+from bench.report import comparisons, grid, statistics
+from bench.report.comparisons import COLUMNS
 from tests.report.conftest import Out
 
 MAGNITUDE = (96.0, 95.5, 97.0)
 TAYLOR = (97.1, 96.0, 98.2)
+
+
+def markdown(out: Out) -> str:
+    return grid.document(comparisons.report(out.results()))
 
 
 def table(out: Out) -> pd.DataFrame:
@@ -34,13 +39,13 @@ def test_each_criterion_against_magnitude_at_each_sparsity(out: Out) -> None:
     ordered = found["p"].sort_values()
     assert found.loc[ordered.index[0], "p_holm"] == pytest.approx(4 * ordered.iloc[0])
     assert found["p_wilcoxon_holm"].isna().all()
-    text = comparisons.markdown(out.results())
+    text = markdown(out)
     assert f"| {one['difference']:+.2f} | {low:+.2f} to {high:+.2f} |" in " ".join(text.split()).replace("  ", " ")
     assert "3 of 3" in text
     assert "1 of 3, 1 tied" in text
     assert "Against magnitude, in percentage points of top-1 test accuracy; 4 comparisons, 4 of them tested." in text
     assert "Wilcoxon" not in text
-    kept = pd.read_csv(io.StringIO(comparisons.csv(out.results())))
+    kept = pd.read_csv(io.BytesIO(comparisons.files(out.results())["comparisons.csv"]))
     assert list(kept.columns) == COLUMNS
     assert kept["p_holm"].to_numpy() == pytest.approx(found["p_holm"].to_numpy(), rel=1e-5)
 
@@ -65,7 +70,7 @@ def test_failed_missing_and_mixed_cells_make_no_pair(out: Out) -> None:
     assert found.loc["snip", "difference"] == 0.5
     assert found.loc[["snip", "obd"], ["p", "p_holm", "low", "high"]].isna().all(axis=None)
     assert found.loc["taylor", "p_holm"] == pytest.approx(3 * found.loc["taylor", "p"]), "the untested count"
-    text = comparisons.markdown(out.results())
+    text = markdown(out)
     assert "3 of 5" in text
     assert "too few seeds for a test" in text
     assert "3 comparisons, 1 of them tested" in text
@@ -86,9 +91,12 @@ def test_the_reference_is_the_first_of_the_plan_not_the_best(out: Out) -> None:
 def test_with_nothing_to_compare_it_says_so(out: Out) -> None:
     converged = out.pruned("taylor", None, 0)
     out.record(converged, 90.0, sparsity=0.7)
-    out.plan(*out.dense(98.0), *out.seeds("snip", 0.5, 80.0), converged)
-    assert "Nothing to compare." in comparisons.markdown(out.results())
-    assert comparisons.csv(out.results()).strip() == ",".join(COLUMNS)
+    alone = [*out.dense(98.0), *out.seeds("snip", 0.5, 80.0), converged]
+    out.plan(*alone)
+    assert comparisons.files(out.results()) == {}
+    both = [cell for name in ("taylor", "snip") for cell in out.seeds(name, 0.5, 80.0, scope="layer")]
+    out.plan(*alone, *both)
+    assert "Nothing to compare in: scope=global." in markdown(out)
 
 
 def test_wilcoxon_is_shown_where_enough_seeds_allow_it(out: Out) -> None:
@@ -96,14 +104,21 @@ def test_wilcoxon_is_shown_where_enough_seeds_allow_it(out: Out) -> None:
     better = [value + 0.1 * seed + 0.1 for seed, value in enumerate(reference)]
     out.plan(*out.seeds("magnitude", 0.5, *reference), *out.seeds("taylor", 0.5, *better))
     assert table(out)["p_wilcoxon_holm"].iloc[0] == 2 / 2**8
-    assert "Wilcoxon p (Holm)" in comparisons.markdown(out.results())
+    assert "Wilcoxon p (Holm)" in markdown(out)
 
 
-def test_blocks_average_what_all_criteria_have() -> None:
-    rows = [("d", "m", 0.5, 0, "a", 1.0), ("d", "m", 0.5, 0, "b", 2.0), ("d", "m", 0.9, 1, "a", 5.0)]
-    rows += [("d", "m", 0.9, 1, "b", 4.0), ("d", "m", 0.9, 2, "a", 100.0), ("d", "n", 0.5, 0, "a", 7.0)]
-    cells = pd.DataFrame(rows, columns=["dataset", "model", "sparsity_target", "seed", "row", "value"])
-    assert blocks(cells).to_dict("index") == {("d", "m"): {"a": 3.0, "b": 3.0}}
+def test_from_twenty_pairs_there_is_a_bootstrap_and_a_share(out: Out) -> None:
+    reference = [90.0 + seed / 7 for seed in range(20)]
+    better = [value + (seed % 3) / 5 - 0.1 for seed, value in enumerate(reference)]
+    cells = [*out.seeds("magnitude", 0.5, *reference), *out.seeds("taylor", 0.5, *better)]
+    out.plan(*cells)
+    one = table(out).iloc[0]
+    differences = np.subtract(better, reference).round(10)
+    ends = statistics.bootstrap(differences, np.random.default_rng(0))
+    assert (one["bootstrap_low"], one["bootstrap_high"]) == ends
+    text = markdown(out)
+    assert f"{ends[0]:+.2f} to {ends[1]:+.2f}" in text
+    assert "13 of 20 (0.41 to 0.85)" in text
 
 
 def test_several_networks_are_ranked(out: Out) -> None:
@@ -112,7 +127,7 @@ def test_several_networks_are_ranked(out: Out) -> None:
         cells += out.seeds("taylor", 0.5, 97.0, 96.0, 95.0 - place, model=model)
         cells += out.seeds("magnitude", 0.5, 96.0, 95.0, 94.0, model=model)
     out.plan(*cells)
-    text = comparisons.markdown(out.results())
+    text = markdown(out)
     assert "## Mean ranks over 2 (dataset, model) pairs" in text
     assert "| taylor    |      1.00 |" in text
     assert "Ranks without a test" in text

@@ -3,6 +3,7 @@
 import warnings
 from pathlib import Path
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +11,8 @@ from matplotlib.image import imread
 from scipy import stats
 
 from bench.report import oracle
-from bench.report.figure import COLOURS, KNOWN
+from bench.report.style import COLOURS, KNOWN, STYLE
+from tests.report import legible
 
 NET = {"dataset": "digits", "model": "m", "recipe": "r", "precision": "fp32", "granularity": "filter"}
 
@@ -109,3 +111,30 @@ def test_the_files_are_the_same_again_and_the_figure_has_a_panel_a_criterion(tmp
         "#{:02x}{:02x}{:02x}".format(*(round(255 * part) for part in face[:3])).upper()
         == COLOURS[KNOWN.index("taylor")]
     )
+
+
+def test_units_are_read_as_they_were_written_and_give_the_same_files(tmp_path: Path) -> None:
+    frame = random_units()
+    frame.loc[frame.index[:2], "score"] = float("nan")
+    frame.loc[frame.index[:2], "reason"] = "it refuses"
+    frame["layer"] = frame["layer"].map({"a": "0", "b": "NA"})
+    written = oracle.write(frame, tmp_path)
+    again = oracle.read(tmp_path / "units.csv")
+    pd.testing.assert_frame_equal(again.astype(object), frame.astype(object), check_dtype=False)
+    assert again["reason"].isna().sum() == len(frame) - 2
+    files = oracle.files(again)
+    assert sorted([*files, "units.csv"]) == sorted(path.name for path in written)
+    assert all(files[path.name] == path.read_bytes() for path in written if path.name != "units.csv")
+
+
+def test_the_figure_is_legible() -> None:
+    both = pd.concat([random_units(0), random_units(2, model="other")])
+    both["score"] -= 0.5
+    with mpl.rc_context(STYLE):
+        legible.check(oracle.figure(random_units()))
+        legible.check(oracle.figure(both))
+
+
+def test_no_number_is_minus_zero() -> None:
+    frame = units({"a": [1.0, 2.0, 3.0, 4.0]}, [1.0, -2.0, 1.0, -2.0])
+    assert "-0.00" not in oracle.markdown(frame)

@@ -49,7 +49,7 @@ def test_a_regression_shows_r2_with_three_digits(out: Out) -> None:
     assert frame["top1"].isna().all()
     tex = tables.latex(results)
     assert r"\caption{Test R$^2$ by target sparsity" in tex
-    assert r"$-$0.021 {\scriptsize $\pm$ 0.014}" in tex
+    assert r"& -0.021{\,\scriptsize\mdseries $\pm$ 0.014}" in tex
     (axes,) = figure(results).axes
     assert (axes.get_ylabel(), axes.get_yscale()) == ("test R²", "linear")
     drawn = {str(line.get_label()): list(line.get_ydata()) for line in axes.get_lines()}

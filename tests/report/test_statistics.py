@@ -6,7 +6,18 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from bench.report.statistics import average_ranks, holm, paired_t, t_interval, wilcoxon, wins
+from bench.report.statistics import (
+    Ranks,
+    average_ranks,
+    bootstrap,
+    critical_difference,
+    holm,
+    nemenyi,
+    paired_t,
+    t_interval,
+    wilcoxon,
+    wins,
+)
 
 MANY = 20_000
 """Simulations: the standard error of a rate of 5 % is .15 points, so bounds 1.5 points away are 9 of them off."""
@@ -95,3 +106,43 @@ def test_ranks_without_a_test_below_six_blocks() -> None:
     assert isnan(average_ranks(six[["a", "b"]]).p)
     six.loc[0, "c"] = nan
     assert average_ranks(six).blocks == 5
+
+
+@pytest.mark.parametrize(("criteria", "quantile"), [(2, 1.960), (3, 2.343), (4, 2.569), (5, 2.728), (10, 3.164)])
+def test_critical_differences_are_those_of_demsars_table(criteria: int, quantile: float) -> None:
+    expected = quantile * sqrt(criteria * (criteria + 1) / (6 * 14))
+    assert critical_difference(criteria, 14) == pytest.approx(expected, rel=3e-4)
+
+
+def test_nemenyis_p_is_below_five_percent_where_ranks_differ_by_more_than_the_critical_difference() -> None:
+    generator = np.random.default_rng(1)
+    scores = pd.DataFrame(generator.standard_normal((8, 5)) + np.arange(5), columns=list("abcde"))
+    ranks, p = average_ranks(scores), nemenyi(scores)
+    for one in scores:
+        for two in scores:
+            apart = abs(ranks.mean[one] - ranks.mean[two]) > ranks.critical
+            assert apart == (p.loc[one, two] < 0.05)
+
+
+def test_nemenyi_after_friedman_errs_in_one_family_of_twenty_at_most() -> None:
+    scores = np.random.default_rng(2).standard_normal((1000, 7, 5))
+    ranks = stats.rankdata(scores, axis=-1)
+    p = np.array([stats.friedmanchisquare(*block.T).pvalue for block in ranks])
+    widest = np.ptp(ranks.mean(axis=1), axis=-1)
+    assert ((p < 0.05) & (widest > critical_difference(5, 7))).mean() <= 0.065
+
+
+def test_neighbours_that_are_not_told_apart_stand_in_the_largest_sets() -> None:
+    mean = pd.Series({"a": 1.0, "b": 1.5, "c": 2.4, "d": 2.5, "e": 5.0})
+    assert Ranks(mean, 7, 0.01, 1.0).alike() == [["a", "b"], ["b", "c", "d"]]
+    assert Ranks(mean, 7, 0.2, 1.0).alike() == [list("abcde")], "Friedman's test does not reject"
+
+
+def test_the_bootstrap_covers_from_twenty_units_and_is_refused_below() -> None:
+    sample = np.random.default_rng(3).standard_normal((200, 20))
+    low, high = bootstrap(sample, np.random.default_rng(0))
+    assert 0.88 <= ((low <= 0) & (high >= 0)).mean() <= 0.97
+    assert (bootstrap(sample[0], np.random.default_rng(0))[0] <= sample[0].mean()).all()
+    again = bootstrap(sample[0], np.random.default_rng(0))
+    assert bootstrap(sample[0], np.random.default_rng(0)) == again
+    assert np.isnan(bootstrap(sample[:, :19], np.random.default_rng(0))).all()

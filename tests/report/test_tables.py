@@ -9,39 +9,7 @@ import pytest
 
 from bench.report import tables
 from tests.report.conftest import Out
-
-NASTY = ("a_b", "50%", "x&y", "#1", "~", "^", "\\", "$x$", "{b}", "<i>", "p|q", "[x]", "*st", "_in_", "été")
-TEX = {
-    r"\textbackslash{}": "\\",
-    r"\textasciitilde{}": "~",
-    r"\textasciicircum{}": "^",
-    r"\textless{}": "<",
-    r"\textgreater{}": ">",
-    r"\textbar{}": "|",
-    "{[}": "[",
-    "{*}": "*",
-    r"$\pm$": "±",
-} | {f"\\{character}": character for character in "&%$#_{}"}
-
-
-def typeset(tex: str) -> str:
-    """The text that TeX would print for a piece without commands; fails at a special character left as it is."""
-    printed = ""
-    while tex:
-        piece = next((piece for piece in TEX if tex.startswith(piece)), tex[0])
-        assert piece in TEX or piece not in "\\&%$#_{}~^<>|*", f"TeX would choke on {tex!r}"
-        printed += TEX.get(piece, piece)
-        tex = tex[len(piece) :]
-    return printed
-
-
-def cells_of(line: str) -> list[str]:
-    """The cells of a row of a tabular as printed, bold ones in **, without their font sizes."""
-    assert line[0] not in "[*", "read as an argument of the line break before it"
-    cells = re.split(r"(?<!\\)&", line.removesuffix(r"\\"))
-    bare = [re.sub(r"\{\\scriptsize (.*?)\}", r"\1", cell.strip()) for cell in cells]
-    bold = [re.fullmatch(r"\\textbf\{(.*)\}", cell) for cell in bare]
-    return [f"**{typeset(match[1])}**" if match else typeset(cell) for cell, match in zip(bare, bold, strict=True)]
+from tests.report.typeset import NASTY, cells_of, typeset
 
 
 @pytest.fixture
@@ -63,11 +31,11 @@ def test_text_lines_up_and_marks_the_best(two_criteria: Out) -> None:
         "Digits, digits_net, recipe short; granularity=weight, scope=global, schedule=one_shot, when=trained,",
         "finetune=low, finetune_epochs=10, device=cpu",
         "",
-        "criterion     epochs        0 %        50 %         98.5 %",
-        "dense             30 98.2 ± 0.3",
-        "dense_longer      40 98.0 ± 0.0",
-        "taylor            40             97.3 ± 0.4* 80.0 (1 of 2)",
-        "snip              40             96.0 ± 0.0     81.0 ± 0.7*",
+        "criterion    epochs        0 %        50 %         98.5 %",
+        "dense            30 98.2 ± 0.3",
+        "dense_longer     40 98.0 ± 0.0",
+        "taylor           40             97.3 ± 0.4* 80.0 (1 of 2)",
+        "snip             40             96.0 ± 0.0     81.0 ± 0.7*",
         "",
         "2 seeds (0, 1).",
     ]
@@ -117,6 +85,10 @@ def test_latex_says_what_the_other_forms_say(two_criteria: Out) -> None:
     assert "Digits, digits_net, recipe short; granularity=weight" in typeset(caption[9:-1])
     assert caption.endswith("2 seeds (0, 1).}")
     assert r"\label{tab:digits}" in lines
+    (tabular,) = (line for line in lines if line.startswith(r"\begin{tabular}"))
+    number = r"S[table-format=2.1,table-space-text-post={\,\scriptsize\mdseries $\pm$ 0.4}]"
+    assert number in tabular
+    assert tabular.startswith(r"\begin{tabular}{lS[table-format=2]S")
 
 
 def test_every_name_survives_latex(out: Out) -> None:
@@ -135,7 +107,7 @@ def test_every_name_survives_latex(out: Out) -> None:
     rows = [cells_of(line) for line in tex.splitlines() if line.endswith(r"\\")]
     assert {row[0] for row in rows[1:]} == names
     caption = re.search(r"\\caption\{(.*)\}", tex)
-    below = re.search(r"\\footnotesize (.*)\}", tex)
+    below = re.search(r"\{\\footnotesize (.*)\}", tex)
     assert caption
     assert below
     assert "A & B_50%, digits_net" in typeset(caption[1])

@@ -1,0 +1,125 @@
+"""Where a criterion leaves its weights: density of each layer as a heat map, criteria by layers."""
+
+import math
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullLocator
+
+from bench.report.axes import power
+from bench.report.frame import Results
+from bench.report.panels import Panel, panels
+from bench.report.style import CHARACTER, DOUBLE, SINGLE, SMALL, STYLE, rendered, wrapped
+from bench.report.summary import heading
+
+COLOURS = "cividis"
+"""Perceptually uniform, the same to the colour-blind, and from dark to light in grey."""
+ROOM, BAR = 0.115, 0.6
+"""Inches that a line of SMALL letters needs, and the colour bar with its label."""
+DARK = 0.5
+"""Share of the colour scale below which a mark is white."""
+ROW, LAYER = 40, 26
+"""Longest names of a row and of a layer, in characters: of a longer one the begin, or the end, is shown."""
+
+Details = dict[str, dict[str, Any]]
+"""See bench.store.load_details."""
+
+
+@mpl.rc_context(STYLE)
+def files(results: Results, details: Details) -> dict[str, bytes]:
+    """Return density.pdf and .png, numbered where the plan has several panels; a panel without layers has none."""
+    shown = panels(results)
+    found: dict[str, bytes] = {}
+    for number, panel in enumerate(shown, start=1):
+        table = densities(panel, details)
+        if len(table):
+            found |= rendered(figure(panel, table), f"density-{number}" if len(shown) > 1 else "density")
+    return found
+
+
+def densities(panel: Panel, details: Details) -> pd.DataFrame:
+    """Return row, sparsity_target, layer, density (mean over seeds, 0 to 1), collapsed (in any seed), in plan order.
+
+    Cells that are not ok, or whose record has no layers, are left out.
+    """
+    rows = []
+    for cell in panel.cells[~panel.cells["control"] & (panel.cells["status"] == "ok")].itertuples():
+        for layer in (details.get(str(cell.cell)) or {}).get("layers") or []:
+            density = layer["kept"] / max(layer["total"], 1)
+            rows.append((cell.row, cell.sparsity_target, layer["name"].removesuffix(".weight"), density))
+    names = ["row", "sparsity_target", "layer"]
+    kept = pd.DataFrame(rows, columns=[*names, "density"]).groupby(names, sort=False, dropna=False)["density"]
+    return kept.agg(density="mean", collapsed=lambda values: bool((values == 0).any())).reset_index()
+
+
+@mpl.rc_context(STYLE)
+def figure(panel: Panel, table: pd.DataFrame) -> Figure:
+    """Return a heat map for each target sparsity, beside each other where they fit."""
+    pruned = panel.table[~panel.table["control"]]
+    rows, layers = list(pruned["row"].unique()), list(table["layer"].unique())
+    targets = sorted(pruned["sparsity_target"].unique())
+    drawn, places = _grid(rows, layers, len(targets))
+    lowest = table.loc[table["density"] > 0, "density"].min()
+    scale = LogNorm(min(0.1, 10.0 ** math.floor(math.log10(lowest))) if lowest > 0 else 0.1, 1)
+    for axes, target in zip(places, targets, strict=True):
+        at = table["sparsity_target"].isna() if pd.isna(target) else table["sparsity_target"] == target
+        image = _map(axes, table[at].set_index(["row", "layer"]), rows, layers, scale)
+        axes.set_title(heading(target))
+    height = drawn.get_figheight()
+    shrink = 2 / drawn.get_figwidth()
+    bar = drawn.colorbar(image, ax=places, location="bottom", shrink=shrink, aspect=25, pad=0.15 / height)
+    bar.ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: power(100 * value)))
+    bar.ax.xaxis.set_minor_locator(NullLocator())
+    bar.set_label("weights kept (%)")
+    title = drawn.suptitle(_about(panel, bool(table["collapsed"].any()), drawn.get_figwidth() - 0.3), fontsize=SMALL)
+    drawn.set_figheight(height + BAR + title.get_window_extent().height / drawn.dpi)
+    return drawn
+
+
+def _grid(rows: list[str], layers: list[str], count: int) -> tuple[Figure, list[Axes]]:
+    """Return a figure of `count` axes with room for the names of rows and layers."""
+    names = [row if len(row) <= ROW else f"{row[: ROW - 1]}…" for row in rows]
+    left = CHARACTER * max(map(len, names)) + 0.3
+    own = ROOM * len(layers) + 0.1
+    columns = max(1, min(count, int((DOUBLE - left) / own)))
+    lines = math.ceil(count / columns)
+    tall = 1.2 * ROOM * len(rows) + 0.3
+    ends = [layer if len(layer) <= LAYER else f"…{layer[1 - LAYER :]}" for layer in layers]
+    width = SINGLE if left + columns * own <= SINGLE else DOUBLE
+    drawn = Figure(figsize=(width, lines * tall + CHARACTER * max(map(len, ends))), layout="constrained")
+    grid = drawn.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
+    every = math.ceil(ROOM * len(layers) * columns / (width - left))
+    for number, axes in enumerate(grid.flat):
+        axes.set_yticks(np.arange(len(rows)) + 0.5, names)
+        axes.set_xticks(np.arange(0, len(layers), every) + 0.5, ends[::every], rotation=90)
+        axes.tick_params(length=0, labelbottom=number + columns >= count)
+        if number >= count:
+            axes.remove()
+    grid[0, 0].set_ylim(len(rows), 0)
+    return drawn, list(grid.flat[:count])
+
+
+def _about(panel: Panel, collapsed: bool, width: float) -> str:
+    """Return what the maps are of, in lines of `width` inches."""
+    seeds = panel.cells["seed"].nunique()
+    over = "one seed" if seeds == 1 else f"mean over {seeds} seeds"
+    cross = "; ×: no weight kept, in one seed at least" if collapsed else ""
+    return "\n".join(wrapped(text, width) for text in (panel.title, f"by target; {over}{cross}") if text)
+
+
+def _map(axes: Axes, table: pd.DataFrame, rows: list[str], layers: list[str], scale: LogNorm) -> Any:
+    """Draw one map; a cross marks a layer of which nothing is left, white what has no record."""
+    density, collapsed = (
+        table[name].unstack().reindex(index=rows, columns=layers) for name in ("density", "collapsed")
+    )
+    # Zero has no place on a log scale: the darkest colour, and a mark.
+    values = np.ma.masked_invalid(density.clip(lower=scale.vmin).to_numpy(float))
+    for place, column in np.argwhere(collapsed.eq(True).to_numpy()):
+        colour = "white" if scale(values[place, column]) < DARK else "black"
+        axes.plot(column + 0.5, place + 0.5, marker="x", color=colour, markersize=3, markeredgewidth=0.8)
+    return axes.pcolormesh(values, cmap=COLOURS, norm=scale, rasterized=True)

@@ -1,0 +1,112 @@
+"""How the scores of each criterion are spread, and where the cut went through them."""
+
+import textwrap
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from bench.report.axes import power
+from bench.report.density import Details
+from bench.report.frame import Results
+from bench.report.panels import Panel, panels
+from bench.report.style import DOUBLE, SINGLE, SMALL, STYLE, Look, legend, looks, rendered, wrapped
+from bench.report.summary import heading
+
+MOST = 5
+"""Targets side by side; of more, the first, the last and some between are shown."""
+NAME = 14
+"""Longest line of a row's name, in characters."""
+
+Histogram = dict[str, Any]
+"""See bench.measure.histogram: counts of one cell's scores."""
+
+
+@mpl.rc_context(STYLE)
+def files(results: Results, details: Details) -> dict[str, bytes]:
+    """Return scores.pdf and .png, numbered where the plan has several panels; a panel without histograms has none."""
+    shown = panels(results)
+    found: dict[str, bytes] = {}
+    for number, panel in enumerate(shown, start=1):
+        own = histograms(panel, details)
+        if own:
+            found |= rendered(figure(panel, own), f"scores-{number}" if len(shown) > 1 else "scores")
+    return found
+
+
+def histograms(panel: Panel, details: Details) -> dict[tuple[str, str], Histogram]:
+    """Return (row, heading of its target) -> histogram, of the panel's first seed.
+
+    Cells that are not ok, and records without a histogram, are left out.
+    """
+    seed = panel.cells["seed"].iloc[0]
+    cells = panel.cells[(panel.cells["seed"] == seed) & (panel.cells["status"] == "ok") & ~panel.cells["control"]]
+    keys = zip(cells["row"], cells["sparsity_target"].map(heading), cells["cell"], strict=True)
+    found = {(row, target): (details.get(cell) or {}).get("histogram") for row, target, cell in keys}
+    return {key: histogram for key, histogram in found.items() if histogram}
+
+
+@mpl.rc_context(STYLE)
+def figure(panel: Panel, own: dict[tuple[str, str], Histogram]) -> Figure:
+    """Return a row of histograms for each criterion, one for each target sparsity."""
+    rows = [row for row in panel.table["row"].unique() if any(row == name for name, _ in own)]
+    ordered = panel.table.sort_values("sparsity_target")["column"].unique()
+    targets = _some([target for target in ordered if any(target == name for _, name in own)])
+    look = looks(panel.table)
+    drawn = Figure(figsize=(DOUBLE if len(targets) > 2 else SINGLE, 0.7 * len(rows) + 0.3), layout="constrained")
+    grid = drawn.subplots(len(rows), len(targets), squeeze=False, sharex="row", sharey="row")
+    for places, row in zip(grid, rows, strict=True):
+        for axes, target in zip(places, targets, strict=True):
+            _draw(axes, own.get((row, target)), look[row]["color"])
+            above = [target] * (row == rows[0]) + [_apart(own.get((row, target)))]
+            axes.set_title("\n".join(filter(None, above)), pad=3)
+        places[0].set_ylabel(textwrap.fill(row, NAME), rotation=0, ha="right", va="center", fontsize=SMALL)
+    for axes in grid[-1]:
+        axes.set_xlabel("absolute score", fontsize=SMALL)
+    title = drawn.suptitle(_about(panel, drawn.get_figwidth() - 0.3), fontsize=SMALL)
+    drawn.set_figheight(drawn.get_figheight() + title.get_window_extent().height / drawn.dpi)
+    legend(drawn, {"removed": Patch(**REMOVED), "kept (colour of the criterion)": Patch(facecolor="0.3")}, "")
+    return drawn
+
+
+REMOVED: Look = {"facecolor": "white", "edgecolor": "0.55", "hatch": "//////", "linewidth": 0.5}
+
+
+def _some(targets: list[str]) -> list[str]:
+    """Return at most MOST targets, evenly from the first to the last."""
+    places = np.linspace(0, len(targets) - 1, min(MOST, len(targets))).round().astype(int)
+    return [targets[place] for place in places]
+
+
+def _draw(axes: Axes, histogram: Histogram | None, colour: str) -> None:
+    """Draw counts of kept scores, and on top of them those removed."""
+    axes.set_yticks([])
+    axes.spines["left"].set_visible(False)
+    axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: power(10.0**value)))
+    if histogram is None:
+        axes.text(0.5, 0.5, "no histogram", transform=axes.transAxes, ha="center", va="center", fontsize=SMALL)
+        return
+    low, high = histogram["low"], histogram["high"]
+    room = 0.5 if low == high else 0.0
+    kept, removed = (np.array(histogram[side], dtype=float) for side in ("kept", "removed"))
+    edges = np.linspace(low - room, high + room, len(kept) + 1)
+    axes.stairs(kept + removed, edges, baseline=kept, fill=True, **REMOVED)
+    axes.stairs(kept, edges, fill=True, color=colour, linewidth=0)
+    axes.set_ylim(bottom=0)
+
+
+def _apart(histogram: Histogram | None) -> str:
+    """Return how many scores have no place on a log scale, or not by their sign."""
+    known = {name: histogram[name] for name in ("zero", "negative") if histogram[name]} if histogram else {}
+    return ", ".join(f"{name}: {count:,}" for name, count in known.items())
+
+
+def _about(panel: Panel, width: float) -> str:
+    """Return what the histograms are of, in lines of `width` inches."""
+    facts = f"number of scores at the last pruning step, by target; seed {panel.cells['seed'].iloc[0]}"
+    return "\n".join(wrapped(text, width) for text in (panel.title, facts) if text)

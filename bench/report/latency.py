@@ -1,0 +1,275 @@
+"""What a network gains in time, in one row with its accuracy, parameters and FLOPs."""
+
+import itertools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from bench import store
+from bench.report import render
+from bench.report.frame import Results, measures
+from bench.report.notes import seeds
+from bench.report.panels import Panel, panels
+from bench.report.summary import heading
+from bench.report.table import Column, Report, Row, Table
+from bench.tasks import VARIANTS
+
+LEVEL = 0.99
+"""Of the interval of a speed-up: of 100 comparisons of a network with itself at most five may show a difference."""
+SPREAD = 0.1
+"""Inter-quartile ranges above this share of the median are flagged."""
+MARK = "!"
+"""Stands behind what is flagged."""
+PLACE = ["device", "cpu", "gpu", "cores", "torch", "onnxruntime"]
+"""Columns of the machine: what differs in them shares no table."""
+SETTING = ["engine", "dtype", "threads", "batch"]
+ORDER = ("eager", "compile", "onnx", "fp32", "bf16", "fp16")
+PLACED = ["sparsity_target", "n", "value", "shown"]
+RATED = ("params_fewer", "flops_fewer", "speed_up", "low", "high", "differs", "flagged")
+TIMED = ("median_s", "iqr_s", "reason", "load", "clock_mhz", "started", "cell")
+NUMBERS = ("median_s", "iqr_s", "load", "clock_mhz")
+
+Timed = dict[str, Any]
+"""cell, variant (VARIANTS), PLACE, SETTING, turns_s, median_s, iqr_s (null: see reason), reason, load, clock_mhz,
+started. Rows of one cell, place and setting were timed in turns, so that turns_s are pairs."""
+
+
+@dataclass(frozen=True)
+class SpeedUp:
+    """How many times faster than dense: the median over pairs of turns, and its interval at LEVEL (NaN: too few)."""
+
+    ratio: float
+    low: float
+    high: float
+
+    @property
+    def differs(self) -> bool:
+        """Whether the interval leaves out 1."""
+        return self.low > 1 or self.high < 1
+
+    def __str__(self) -> str:
+        """Return `1.32 ± 0.03`, with the wider side of the interval."""
+        return f"{self.ratio:.2f} ± {max(self.ratio - self.low, self.high - self.ratio):.2f}"
+
+
+def speed_up(dense: Sequence[float], other: Sequence[float]) -> SpeedUp:
+    """Return how many times faster `other` is, from the seconds of turns that were taken in pairs [rounds].
+
+    The interval is that of order statistics: exact, whatever the distribution of the noise, which is far from normal.
+    """
+    ratios = np.asarray(dense, dtype=float) / np.asarray(other, dtype=float)
+    interval = stats.quantile_test(ratios, q=1.0, p=0.5).confidence_interval(LEVEL)
+    return SpeedUp(float(np.median(ratios)), float(interval.low), float(interval.high))
+
+
+def path(root: Path, plan: Mapping[str, Any]) -> Path:
+    """Return where a plan's times lie: beside the records of a published folder, below OUT/latency elsewhere."""
+    published = (root / store.RECORDS).is_file()
+    return root / ("latency.json" if published else f"latency/{plan['experiment']}-{plan['hash']}.json")
+
+
+def read(path: Path) -> list[Timed]:
+    """Return the rows of a file of times, none where there is no file; CorruptError for one that does not parse."""
+    if not path.is_file():
+        return []
+    try:
+        rows: list[Timed] = json.loads(path.read_text(encoding="utf-8"))
+        [key(row) for row in rows]
+    except (ValueError, KeyError, TypeError):
+        raise store.CorruptError(f"{path} is corrupt; remove it, and `make latency` writes it again") from None
+    return rows
+
+
+def key(row: Timed) -> tuple[Any, ...]:
+    """Return what tells a row from all others."""
+    return tuple(row[column] for column in ("cell", "variant", *PLACE, *SETTING))
+
+
+def files(results: Results, measured: Sequence[Timed]) -> dict[str, bytes]:
+    """Return latency.md, .csv, .tex and .html by name; nothing where no cell of the plan was timed."""
+    return render.files(report(results, measured))
+
+
+def report(results: Results, measured: Sequence[Timed]) -> Report:
+    """Return a table for each panel and machine, a row for each of its rows and sparsities that were timed."""
+    shown = [(panel, own) for panel in panels(results) for own in [rated(panel, measured)] if own["median_s"].any()]
+    several = {len(own.groupby(PLACE, dropna=False)) for _, own in shown} - {1} or len({*_machines(shown)}) > 1
+    tables = [
+        _table(panel, machine, own, bool(several))
+        for panel, all_rows in shown
+        for machine, own in all_rows.groupby(PLACE, dropna=False, sort=False)
+    ]
+    tidy = pd.concat([_tidy(panel, own) for panel, own in shown], ignore_index=True) if shown else pd.DataFrame()
+    subject = "latency beside accuracy, parameters and FLOPs"
+    return Report("latency", str(results.plan["experiment"]), subject, tuple(tables), _legend(), tidy)
+
+
+def _tidy(panel: Panel, own: pd.DataFrame) -> pd.DataFrame:
+    named = own.rename(columns={"value": measures(panel.cells)[0]}).drop(columns=["shown", "turns_s"])
+    return named.assign(rounds=own["turns_s"].str.len())
+
+
+def rated(panel: Panel, measured: Sequence[Timed]) -> pd.DataFrame:
+    """Return the panel's timed rows in its order, with what its table says of them and RATED."""
+    cells = panel.cells[~panel.cells["control"]]
+    counts = cells[["params_dense", "params", "flops_dense", "flops"]].apply(pd.to_numeric)
+    means = counts.groupby([cells["row"], cells["sparsity_target"]], dropna=False, sort=False).mean()
+    fewer = {f"{kind}_fewer": means[f"{kind}_dense"] / means[kind] for kind in ("params", "flops")}
+    sizes = pd.DataFrame(fewer).reset_index()
+    table = panel.table[["row", *PLACED]].merge(sizes).sort_values("sparsity_target", kind="stable")
+    order = list(panel.table["row"].unique())
+    table = table.sort_values("row", key=lambda names: names.map(order.index), kind="stable")
+    timed = pd.DataFrame(measured, columns=["variant", *PLACE, *SETTING, "turns_s", *TIMED])
+    timed[[*NUMBERS]] = timed[[*NUMBERS]].apply(pd.to_numeric)
+    rows = table.merge(cells[["row", "sparsity_target", "cell"]]).merge(timed)
+    rows = rows.assign(panel=panel.title, **_compared(rows))
+    return rows[["panel", "row", *PLACED, "variant", *PLACE, *SETTING, *RATED, *TIMED, "turns_s"]]
+
+
+def _compared(rows: pd.DataFrame) -> dict[str, list[Any]]:
+    """Return the columns of RATED that come from times: each row against the dense network of its own race."""
+    race = ["cell", *PLACE, *SETTING]
+    dense = {tuple(row[race].astype(str)): row for _, row in rows[rows["variant"] == "dense"].iterrows()}
+    columns: dict[str, list[Any]] = {name: [] for name in ("speed_up", "low", "high", "differs", "flagged")}
+    for _, row in rows.iterrows():
+        against = dense.get(tuple(row[race].astype(str)))
+        known = against is not None and isinstance(row["turns_s"], list) and isinstance(against["turns_s"], list)
+        gain = speed_up(against["turns_s"], row["turns_s"]) if known and against is not None else None
+        pair = [one for one in (row, against) if one is not None]
+        columns["flagged"].append(any(one["iqr_s"] > SPREAD * one["median_s"] for one in pair))
+        columns["speed_up"].append(gain.ratio if gain else float("nan"))
+        columns["low"].append(gain.low if gain else float("nan"))
+        columns["high"].append(gain.high if gain else float("nan"))
+        columns["differs"].append(gain.differs if gain else None)
+    return columns
+
+
+def _machines(shown: list[tuple[Panel, pd.DataFrame]]) -> Iterator[tuple[str, ...]]:
+    for _, own in shown:
+        yield from own[PLACE].astype(str).drop_duplicates().itertuples(index=False, name=None)
+
+
+def _table(panel: Panel, machine: tuple[Any, ...], own: pd.DataFrame, several: bool) -> Table:
+    timed = own.loc[own["median_s"].notna(), SETTING]
+    places = sorted(timed.drop_duplicates().itertuples(index=False, name=None), key=_rank)
+    said = [[_said(*setting) for setting in zip(SETTING, place, strict=True)] for place in places]
+    shared = [len({*values}) == 1 for values in zip(*said, strict=True)][:-1]
+    spans = [" ".join(itertools.compress(values, [not same for same in shared])) for values in said]
+    columns = [Column(values[-1], span) for values, span in zip(said, spans, strict=True)]
+    stub = [Column(name) for name in ("criterion", "sparsity", "network", _short(panel), "params ×", "FLOPs ×")]
+    where = ", ".join([_machine(dict(zip(PLACE, machine, strict=True))), *itertools.compress(said[0], shared)])
+    return Table(
+        subject=f"speed-up over the dense network beside {panel.measure}",
+        title=", ".join(filter(None, (panel.title, where if several else ""))),
+        about="; ".join(filter(None, (panel.about, "" if several else where))),
+        columns=(*stub, *columns),
+        rows=(_dense(panel, own, places), *_pruned(own, places)),
+        notes=(seeds(panel), *_notes(panel, own)),
+        stub=len(stub),
+    )
+
+
+def _rank(place: tuple[Any, ...]) -> list[int]:
+    return [ORDER.index(value) if value in ORDER else value for value in place]
+
+
+def _short(panel: Panel) -> str:
+    return "top-1 (%)" if "top-1" in panel.measure else "R²"
+
+
+def _said(column: str, value: Any) -> str:
+    if column == "threads":
+        return f"{value} thread{'s' if value > 1 else ''}"
+    return f"batch {value}" if column == "batch" else str(value)
+
+
+def _machine(place: Mapping[str, Any]) -> str:
+    """Return `AMD EPYC, 2 cores, torch 2.11.0, ONNX Runtime 1.20.0`."""
+    name = place["gpu"] if place["device"] == "cuda" else f"{place['cpu']}, {place['cores']} cores"
+    runtime = place["device"] == "cpu" and pd.notna(place["onnxruntime"])
+    return f"{name}, torch {place['torch']}" + (f", ONNX Runtime {place['onnxruntime']}" if runtime else "")
+
+
+def _dense(panel: Panel, own: pd.DataFrame, places: list[tuple[Any, ...]]) -> Row:
+    """Return the row of the dense network: its median milliseconds, over the races that it took part in."""
+    dense = own[own["variant"] == "dense"].groupby(SETTING)
+    times, flagged = dense["median_s"].median(), dense["flagged"].mean() > 0.5
+    cells = [f"{1e3 * times[at]:.3g} ms{MARK * bool(flagged[at])}" if times[at] > 0 else "–" for at in places]
+    shown = next(iter(panel.table.loc[panel.table["row"].eq("dense"), "shown"]), "")
+    return Row(("dense", "", "dense", shown, "1.00", "1.00", *cells))
+
+
+def _pruned(own: pd.DataFrame, places: list[tuple[Any, ...]]) -> Iterator[Row]:
+    """Yield a line for each row and sparsity: the network that its granularity makes fastest."""
+    before = None
+    for (name, _), rows in own.groupby(["row", "sparsity_target"], dropna=False, sort=False):
+        variant, first = _best_form(rows), rows.iloc[0]
+        times = rows[rows["variant"] == variant].set_index(SETTING)
+        cells = [_shown(times.loc[[place]].iloc[0]) if place in times.index else "" for place in places]
+        fewer = [f"{first[column]:.2f}" for column in ("params_fewer", "flops_fewer")]
+        names = (str(name), heading(first["sparsity_target"]), variant, first["shown"])
+        yield Row((*names, *fewer, *cells), rule=name != before)
+        before = name
+
+
+def _best_form(rows: pd.DataFrame) -> str:
+    timed = {*rows.loc[rows["median_s"].notna(), "variant"]} - {"dense"}
+    return max(timed, key=VARIANTS.index, default="masked")
+
+
+def _shown(row: "pd.Series[Any]") -> str:
+    if pd.isna(row["speed_up"]):
+        return "–"
+    return f"{SpeedUp(row['speed_up'], row['low'], row['high'])}{MARK * bool(row['flagged'])}"
+
+
+def _notes(panel: Panel, own: pd.DataFrame) -> Iterator[str]:
+    timed = panel.cells.loc[panel.cells["cell"].isin(own["cell"]), "seed"].unique()
+    load, clock = _spread(own["load"], 1), _spread(own["clock_mhz"], 0)
+    busy = ": other work had the cores" if (own["load"] > own["cores"] + 0.5).any() else ""
+    yield (
+        f"Timed on the networks of seed {', '.join(map(str, sorted(timed)))}, {own['started'].min()[:10]}; clock "
+        f"{clock} MHz; mean load {load}{busy}."
+    )
+    masked = own[own["variant"].eq("masked") & own["speed_up"].notna()]
+    if len(masked):
+        yield (
+            f"masked (the zeros stay where they are): {masked['speed_up'].median():.2f} times as fast as dense, the "
+            f"median of {len(masked)} comparisons, of which {int(masked['differs'].sum())} show a difference."
+        )
+    yield from _reasons(own)
+
+
+def _reasons(own: pd.DataFrame) -> Iterator[str]:
+    """Yield in a sentence for each reason what could not be timed: `dense, masked with onnx in bf16: ...`."""
+    for reason, rows in own[own["reason"].notna()].groupby("reason", sort=False):
+        what = ", ".join(rows["variant"].unique())
+        for column, word in (("engine", "with"), ("dtype", "in")):
+            some = rows[column].unique()
+            what += f" {word} {', '.join(some)}" if len(some) < own[column].nunique() else ""
+        yield f"Not timed: {what}: {reason}."
+
+
+def _spread(values: "pd.Series[float]", decimals: int) -> str:
+    known = values.dropna().astype(float)
+    if known.empty:
+        return "unknown"
+    low, high = (f"{value:.{decimals}f}" for value in (known.min(), known.max()))
+    return low if low == high else f"{low} to {high}"
+
+
+def _legend() -> tuple[str, ...]:
+    flagged = f"{MARK}: an inter-quartile range above {100 * SPREAD:.0f} % of its median."
+    return (
+        "Speed-up: time of the dense network / time of this one, the median over rounds in which they take turns, ± "
+        f"the wider side of its {100 * LEVEL:.0f} % interval; one that reaches 1 shows no difference. Row dense: its "
+        f"median time for one batch. {flagged}",
+        "params ×, FLOPs ×: how many times fewer than dense, means over seeds. masked: the dense network with zeros; "
+        "compacted: without the removed channels or blocks; 2:4: with kernels for 2 zeros in 4.",
+    )

@@ -1,0 +1,175 @@
+"""Accuracy against what is saved, FLOPs or parameters, with the Pareto front of each network."""
+
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import NullLocator
+
+from bench.report import render
+from bench.report.axes import subplots, tick
+from bench.report.frame import MEASURES, Results, measures
+from bench.report.panels import Panel, panels
+from bench.report.style import STYLE, Look, legend, looks, rendered
+from bench.report.summary import DECIMALS, heading
+from bench.report.table import Column, Report, Row, Table
+
+NET = ["dataset", "model", "form"]
+"""A front is over all that was measured on one network and data set, in one form: masked, where FLOPs are not time, or
+compacted, where whole filters or blocks are gone."""
+COLUMNS = (
+    "dataset model form saving factor row panel sparsity_target measure value value_std n n_planned epochs_total front"
+).split()
+SAVINGS = {"speedup": "flops", "compression": "params"}
+"""What pruning saves: the column that shrinks; that of the whole network has `_dense` behind it."""
+TEXTS = {
+    ("speedup", "masked"): "theoretical speed-up in FLOPs (×)",
+    ("speedup", "compacted"): "speed-up in FLOPs (×)",
+    ("compression", "masked"): "compression in parameters (×)",
+    ("compression", "compacted"): "compression in parameters (×)",
+}
+COARSE, FINE = (
+    [digit * 10.0**exponent for exponent in range(6) for digit in digits]
+    for digits in ((1, 2, 5), (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 7))
+)
+"""Ticks of an axis of factors."""
+
+FRONT: Look = {"color": "0.75", "linewidth": 2, "drawstyle": "steps-pre", "zorder": 1}
+MEMBER: Look = {"markeredgecolor": "black", "markeredgewidth": 0.7}
+
+LEGEND = (
+    "A point (a criterion at a target, mean over seeds) is on the front if no other of its network, in the same form, "
+    "saves as much and is as accurate, and is better in one of the two. Points that lack a seed are left out.",
+    "A front takes means as they are: neighbours on it need not differ by more than chance, and epochs of training may "
+    "differ.",
+    "Speed-up: FLOPs of the dense network over those left; compacted: counted on the smaller network; masked: masked "
+    "weights count as gone, which saves no time on usual hardware. Compression: the same of parameters.",
+)
+
+
+@mpl.rc_context(STYLE)
+def files(results: Results) -> dict[str, bytes]:
+    """Return pareto.md, .csv, .tex and .html, and speedup and compression as .pdf and .png; without numbers, none."""
+    found = points(results)
+    own = render.files(report(results, found))
+    for name in found["saving"].unique():
+        own |= rendered(figure(results, str(name), found), str(name))
+    return own
+
+
+def points(results: Results) -> pd.DataFrame:
+    """Return COLUMNS, a row for each of SAVINGS, panel, criterion and target sparsity: means over seeds.
+
+    factor: dense over what is left; front: whether no other complete point of this network is at least as good in both
+    and better in one. Complete are points of which all seeds are ok; others are on no front.
+    """
+    frames = [_points(panel, name) for name in SAVINGS for panel in panels(results)]
+    found = pd.concat(frames, ignore_index=True)
+    front = [_front(own) for _, own in found.groupby(["saving", *NET], sort=False)]
+    return found.assign(front=pd.concat(front))[COLUMNS] if front else pd.DataFrame(columns=COLUMNS)
+
+
+def _points(panel: Panel, name: str) -> pd.DataFrame:
+    column = SAVINGS[name]
+    dense = pd.to_numeric(panel.cells[f"{column}_dense"]).max()
+    pruned = panel.table[~panel.table["control"]]
+    own = pruned.assign(
+        saving=name,
+        form=_form(panel),
+        factor=dense / pruned[column].where(pruned[column] > 0),
+        panel=panel.title,
+        measure=measures(panel.cells)[0],
+    )
+    return own[own["value"].notna() & own["factor"].notna()]
+
+
+def _form(panel: Panel) -> str:
+    whole = panel.cells["granularity"].dropna().str.contains("filter|layer")
+    return "compacted" if whole.all() else "masked"
+
+
+def _front(own: pd.DataFrame) -> "pd.Series[bool]":
+    """Return which points of one network no other beats; equal ones are on the front together."""
+    complete = own["n"] == own["n_planned"]
+    # Means of equal counts can differ in their last bits.
+    factor, value = (own[name].to_numpy(float).round(9) for name in ("factor", "value"))
+    at_least = (factor[:, None] >= factor) & (value[:, None] >= value) & complete.to_numpy()[:, None]
+    better = at_least & ((factor[:, None] > factor) | (value[:, None] > value))
+    return complete & ~pd.Series(better.any(axis=0), index=own.index)
+
+
+def report(results: Results, found: pd.DataFrame) -> Report:
+    """Return a table of the members of each front, from the least to the most that is saved; all points beside it."""
+    tables = [_table(str(name), own) for (name, *_), own in found.groupby(["saving", *NET], sort=False)]
+    return Report("pareto", str(results.plan["experiment"]), "Pareto fronts", tuple(tables), LEGEND, found)
+
+
+def _table(name: str, own: pd.DataFrame) -> Table:
+    """Return the members of one front."""
+    dataset, model, form = own[NET].iloc[0]
+    members = own[own["front"]].sort_values("factor", kind="stable")
+    settings = bool(own["panel"].ne("").any())
+    measure, saving = MEASURES[own["measure"].iloc[0]], name.replace("speedup", "speed-up")
+    headings = ["criterion", "target", f"{saving} (×)", measure, "epochs", *["settings"] * settings]
+    rows = [Row((*_cells(row), *[str(row["panel"])] * settings)) for _, row in members.iterrows()]
+    title = f"{dataset}, {model}, {form}: {saving}"
+    notes = (f"{len(members)} of {len(own)} points are on the front.",)
+    return Table(f"{measure} against {saving}", title, "", tuple(map(Column, headings)), tuple(rows), notes)
+
+
+def _cells(row: "pd.Series[Any]") -> list[str]:
+    number = f"{{:.{DECIMALS[row['measure']]}f}}".format
+    value = number(row["value"]) + (f" ± {number(row['value_std'])}" if row["n"] > 1 else "")
+    return [str(row["row"]), heading(row["sparsity_target"]), f"{row['factor']:.3g}", value, f"{row['epochs_total']:g}"]
+
+
+@mpl.rc_context(STYLE)
+def figure(results: Results, name: str, found: pd.DataFrame) -> Figure:
+    """Return the figure of one of SAVINGS: a subplot a panel, in each of them the front of its network."""
+    own = found[found["saving"] == name]
+    shown = [panel for panel in panels(results) if panel.title in {*own["panel"]}]
+    look = looks(pd.concat([panel.table for panel in shown]))
+    drawn, places, width = subplots(shown, [TEXTS[name, _form(panel)] for panel in shown])
+    for panel, axes in zip(shown, places, strict=True):
+        net = own.loc[own["panel"] == panel.title, NET].iloc[0]
+        _plot(axes, panel, own[(own[NET] == net).all(axis=1)], look, width)
+    lines = {str(line.get_label()): line for axes in places for line in axes.get_lines()}
+    handles: dict[str, Artist] = {label: lines[label] for label in look if label in lines}
+    front = Line2D([], [], **FRONT, marker="o", markersize=5, **MEMBER, markerfacecolor="white")
+    seeds = results.frame["seed"].nunique()
+    means = "one seed" if seeds == 1 else f"means over {seeds} seeds"
+    legend(drawn, handles | {"Pareto front": front}, f"{means}; pale: not on the front of the network")
+    return drawn
+
+
+def _plot(axes: Axes, panel: Panel, net: pd.DataFrame, look: dict[str, Look], width: float) -> None:
+    """Draw the panel's points, pale where dominated, over the front of all panels of its network."""
+    axes.set_xscale("log")
+    for name, value in panel.table.loc[panel.table["control"], ["row", "value"]].dropna().itertuples(index=False):
+        axes.axhline(value, label=name, **look[name])
+    members = net[net["front"]].sort_values("factor")
+    axes.plot(members["factor"], members["value"], **FRONT)
+    for name, line in net[net["panel"] == panel.title].sort_values("factor").groupby("row", sort=False):
+        own = look[str(name)]
+        axes.plot(line["factor"], line["value"], **_pale(own), markersize=3, linewidth=0.8)
+        best = line[line["front"]]
+        axes.plot(best["factor"], best["value"], **own | MEMBER | {"linestyle": "none", "zorder": 3}, markersize=5)
+        axes.plot([], [], label=name, **own)
+    low, high = net["factor"].min() / 1.15, net["factor"].max() * 1.15
+    axes.set_xlim(low, high)
+    seen = [[factor for factor in factors if low <= factor <= high] for factors in (COARSE, FINE)]
+    tick(axes.xaxis, seen[0] if len(seen[0]) > 2 else seen[1], 0.35 / width)
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
+def _pale(look: Look) -> Look:
+    """Return a look half faded to white, which print keeps apart from full colours also in grey."""
+    colour: Any = tuple(0.5 + 0.5 * np.array(to_rgb(look["color"])))
+    face = look["markerfacecolor"]
+    return look | {"color": colour, "markerfacecolor": face if face == "white" else colour}

@@ -1,0 +1,108 @@
+"""Verdicts against intervals and counts worked out by hand, and what too little data may not decide."""
+
+import math
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from bench.report import claims
+from tests.report.conftest import Out, pruned
+
+ABOVE = {
+    "name": "b",
+    "says": "taylor beats random",
+    "first": {"criterion": "taylor"},
+    "second": {"criterion": "random"},
+    "relation": "above",
+    "margin": None,
+    "measure": "accuracy",
+}
+EQUAL = ABOVE | {"relation": "equal", "margin": 0.5}
+
+
+def verdict(out: Out, claim: dict[str, Any], first: list[float | None], second: list[float | None]) -> "pd.Series[Any]":
+    cells = [*out.seeds("taylor", 0.9, *first), *out.seeds("random", 0.9, *second)]
+    out.plan(*cells, claims=[claim])
+    (row,) = [row for _, row in claims.judged(out.results()).iterrows()]
+    return row
+
+
+def test_a_difference_is_judged_by_its_t_interval(out: Out) -> None:
+    row = verdict(out, ABOVE, [91.0, 92.0, 93.0], [90.0, 90.0, 90.0])
+    # mean 2, standard deviation 1, n 3: 2 +- t(.975, 2) / sqrt(3) with t = 4.302653
+    assert (row["low"], row["high"]) == pytest.approx((2 - 4.302653 / math.sqrt(3), 2 + 4.302653 / math.sqrt(3)))
+    assert (row["verdict"], row["ahead"], row["pairs"]) == ("not shown", 3, 3)
+
+
+@pytest.mark.parametrize(
+    ("first", "expected"),
+    [([92.0, 92.1, 92.2], "holds"), ([88.0, 88.1, 88.2], "does not hold"), ([89.0, 90.0, 91.5], "not shown")],
+)
+def test_a_claim_holds_fails_or_is_open(out: Out, first: list[float | None], expected: str) -> None:
+    assert verdict(out, ABOVE, first, [90.0, 90.0, 90.0])["verdict"] == expected
+
+
+@pytest.mark.parametrize(
+    ("first", "expected"),
+    [
+        ([90.0, 90.1, 89.9, 90.05], "holds"),
+        # 90 % inside the margin, 95 % not: two one-sided tests at 5 % are what equivalence asks.
+        ([90.1, 90.3, 89.8, 90.3, 90.2, 90.65], "holds"),
+        ([90.0, 91.0, 89.0, 90.5], "not shown"),
+        ([92.0, 92.1, 91.9, 92.0], "does not hold"),
+    ],
+)
+def test_equivalence_takes_two_one_sided_tests(out: Out, first: list[float | None], expected: str) -> None:
+    row = verdict(out, EQUAL, first, [90.0] * len(first))
+    assert row["verdict"] == expected
+
+
+def test_too_few_seeds_decide_nothing(out: Out) -> None:
+    row = verdict(out, ABOVE, [92.0, 92.5, None], [90.0, 90.0, 90.0])
+    assert (row["verdict"], row["reason"], row["pairs"], row["planned"]) == ("not shown", "too few seeds", 2, 3)
+
+
+def _collapse(out: Out, criterion: str, empty: dict[int, list[int]]) -> list[dict[str, Any]]:
+    """Record cells at 50, 70 and 90 %, with so many empty layers each, of every seed."""
+    cells = []
+    for seed, counts in empty.items():
+        for sparsity, count in zip((0.5, 0.7, 0.9), counts, strict=True):
+            cells.append(pruned(criterion, sparsity, seed))
+            out.record(cells[-1], 50.0, collapsed_layers=count)
+    return cells
+
+
+def test_the_first_empty_layer_is_counted_by_seeds(out: Out) -> None:
+    early, never = {seed: [0, 1, 2] for seed in range(6)}, {seed: [0, 0, seed % 2] for seed in range(6)}
+    cells = [*_collapse(out, "taylor", early), *_collapse(out, "random", never)]
+    claim = ABOVE | {"relation": "below", "measure": "first_empty"}
+    out.plan(*cells, claims=[claim])
+    row = claims.judged(out.results()).iloc[0]
+    # Six of six: the two-sided sign test gives 2 / 2^6 = .031.
+    assert (row["verdict"], row["behind"], row["first"]) == ("holds", 6, pytest.approx(0.7))
+    assert pd.isna(row["second"])
+    assert b"never" in claims.files(out.results())["claims.md"]
+
+
+def test_empty_layers_are_compared_at_one_target(out: Out) -> None:
+    cells = [*_collapse(out, "taylor", {s: [0, 1, 2] for s in range(5)})]
+    cells += _collapse(out, "random", {s: [0, 0, 1] for s in range(5)})
+    at = {"sparsity_target": 0.9}
+    claim = ABOVE | {"measure": "empty_layers", "first": ABOVE["first"] | at, "second": ABOVE["second"] | at}  # type: ignore[operator]
+    out.plan(*cells, claims=[claim])
+    row = claims.judged(out.results()).iloc[0]
+    # Five of five: .0625, not below 5 %.
+    assert (row["verdict"], row["ahead"], row["first"], row["second"]) == ("not shown", 5, 2, 1)
+
+
+def test_a_claim_that_names_several_cells_a_seed_shows_nothing(out: Out) -> None:
+    cells = [*_collapse(out, "taylor", {s: [0, 1, 2] for s in range(5)})]
+    cells += _collapse(out, "random", {s: [0, 0, 1] for s in range(5)})
+    out.plan(*cells, claims=[ABOVE])
+    assert claims.judged(out.results()).iloc[0]["verdict"] == "not shown"
+
+
+def test_a_plan_without_claims_has_no_file(out: Out) -> None:
+    out.plan(*out.seeds("taylor", 0.9, 90.0))
+    assert claims.files(out.results()) == {}

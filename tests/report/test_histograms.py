@@ -1,0 +1,66 @@
+"""Histograms of scores: counts as recorded, the first seed's, what is missing."""
+
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.patches import StepPatch
+
+from bench.report import histograms
+from bench.report.panels import panels
+from bench.report.style import COLOURS, KNOWN, STYLE
+from tests.report import legible
+from tests.report.conftest import Out
+
+
+def histogram(kept: list[int], removed: list[int], **facts: Any) -> dict[str, Any]:
+    own = {"low": -3.0, "high": 1.0, "kept": kept, "removed": removed, "zero": 0, "negative": 0}
+    return {"histogram": own | facts}
+
+
+def test_counts_of_the_first_seed_are_drawn_kept_below_removed(out: Out) -> None:
+    taylor, snip = out.seeds("taylor", 0.9, 97.0, 96.0), out.seeds("magnitude", 0.9, None, 96.0)
+    out.plan(*out.dense(98.0, 98.0), *taylor, *snip)
+    details = {taylor[0]["cell"]: histogram([0, 1, 4, 2], [5, 2, 0, 0], zero=12, negative=3456)}
+    details |= {cell["cell"]: histogram([9], [9]) for cell in (taylor[1], *snip)}
+    panel = panels(out.results())[0]
+    found = histograms.histograms(panel, details)
+    assert [*found] == [("taylor", "90 %")]
+    with mpl.rc_context(STYLE):
+        drawn = histograms.figure(panel, found)
+        legible.check(drawn)
+    (axes,) = drawn.axes
+    removed, kept = (patch.get_data() for patch in axes.patches if isinstance(patch, StepPatch))
+    assert list(kept.values) == [0, 1, 4, 2]
+    assert list(removed.values - removed.baseline) == [5, 2, 0, 0]
+    assert list(kept.edges) == [-3, -2, -1, 0, 1]
+    assert axes.get_title() == "90 %\nzero: 12, negative: 3,456"
+    assert any("seed 0" in text.get_text() for text in drawn.texts)
+    assert axes.patches[1].get_facecolor() == mpl.colors.to_rgba(COLOURS[KNOWN.index("taylor")])
+
+
+def test_of_many_targets_some_are_shown_and_equal_scores_and_gaps_are_drawn(out: Out) -> None:
+    targets = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)
+    names = (*KNOWN[:2], "$x_$ & a name # of somebody who could not stop")
+    cells = [cell for name in names for target in targets for cell in out.seeds(name, target, 97.0)]
+    out.plan(*cells)
+    shape = np.arange(48).tolist()
+    details = {cell["cell"]: histogram(shape, shape[::-1], low=-30.0, high=30.0) for cell in cells[1:]}
+    details[cells[2]["cell"]] = histogram([0, 7], [0, 0], low=0.5, high=0.5)
+    panel = panels(out.results())[0]
+    with mpl.rc_context(STYLE):
+        drawn = histograms.figure(panel, histograms.histograms(panel, details))
+        legible.check(drawn)
+    assert [axes.get_title() for axes in drawn.axes[:5]] == ["50 %", "70 %", "80 %", "90 %", "98 %"]
+    assert [text.get_text() for text in drawn.axes[0].texts] == ["no histogram"]
+
+
+def test_files_are_the_same_again_and_none_without_histograms(out: Out) -> None:
+    cells = out.seeds("taylor", 0.9, 97.0)
+    out.plan(*cells)
+    details = {cells[0]["cell"]: histogram([1, 2], [3, 4])}
+    first = histograms.files(out.results(), details)
+    assert first == histograms.files(out.results(), details)
+    assert [*first] == ["scores.pdf", "scores.png"]
+    for nothing in ({}, {cells[0]["cell"]: {"histogram": None}}, {cells[0]["cell"]: {"layers": []}}):
+        assert histograms.files(out.results(), nothing) == {}

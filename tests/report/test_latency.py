@@ -1,0 +1,153 @@
+"""Speed-ups beside accuracy: the decision under noise and drift, the rows, the notes, and hostile names."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from bench.report import latency
+from bench.report.latency import speed_up
+from bench.store import CorruptError, write
+from tests.report.conftest import Cell, Out
+
+TURNS = 31
+
+
+def noisy(chance: np.random.Generator, repeats: int, gain: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    """Two series [repeats, TURNS]: a drift that both share, heavy-tailed noise, turns that other work doubled."""
+    drift = np.exp(np.cumsum(chance.normal(0, 0.02, (repeats, TURNS)), axis=1))
+
+    def own() -> np.ndarray:
+        tail = np.exp(0.01 * chance.standard_t(2, (repeats, TURNS)))
+        return 1e-4 * drift * tail * np.where(chance.random((repeats, TURNS)) < 0.2, 2.0, 1.0)
+
+    return own() * gain, own()
+
+
+def test_the_same_network_twice_shows_a_difference_in_at_most_5_of_100() -> None:
+    pairs = zip(*noisy(np.random.default_rng(0), 500), strict=True)
+    assert np.mean([speed_up(one, other).differs for one, other in pairs]) < 0.02
+    slower = zip(*noisy(np.random.default_rng(1), 100, gain=1.1), strict=True)
+    assert np.mean([speed_up(one, other).differs for one, other in slower]) > 0.8
+
+
+def test_the_interval_is_that_of_order_statistics() -> None:
+    ratios = np.sort(np.random.default_rng(3).lognormal(0.3, 0.1, TURNS))
+    gain = speed_up(ratios, np.ones(TURNS))
+    outside = next(k for k in range(TURNS) if 2 * stats.binom.cdf(k, TURNS, 0.5) > 0.01)
+    assert (gain.low, gain.high) == (ratios[outside - 1], ratios[-outside])
+    assert gain.ratio == np.median(ratios)
+    assert gain.differs
+    few = speed_up([1.0, 1.1], [2.0, 2.0])
+    assert np.isnan(few.low)
+    assert not few.differs
+
+
+def timed(cell: Cell, variant: str, seconds: float | None, **columns: Any) -> dict[str, Any]:
+    """A row of the file of times; the turns are spread by 1 %, iqr_s is `spread` of the median."""
+    spread = columns.pop("spread", 0.01)
+    turns = None if seconds is None else [seconds * (1 + 0.01 * (n % 3 - 1)) for n in range(TURNS)]
+    row = {
+        "cell": cell["cell"], "variant": variant, "device": "cpu", "cpu": "A CPU", "gpu": None, "cores": 2,
+        "torch": "2.11.0", "onnxruntime": None, "engine": "eager", "dtype": "fp32", "threads": 1, "batch": 1,
+        "turns_s": turns, "median_s": seconds, "iqr_s": seconds and spread * seconds, "reason": None, "load": 0.5,
+        "clock_mhz": 3000, "started": "2026-01-01T00:00:00+00:00",
+    }  # fmt: skip
+    return row | columns
+
+
+SIZES = {"params_dense": 2000, "params": 500, "flops_dense": 9000.0, "flops": 3000.0}
+
+
+def filters(out: Out, criterion: str = "taylor") -> list[Cell]:
+    cells = [out.pruned(criterion, 0.5, seed, granularity="filter") for seed in (0, 1)]
+    for cell, top1 in zip(cells, (97.0, 96.0), strict=True):
+        out.record(cell, top1, **SIZES)
+    out.plan(*out.dense(99.0, 98.0), *cells)
+    return cells
+
+
+def table(files: dict[str, bytes]) -> list[list[str]]:
+    lines = [line for line in files["latency.md"].decode().splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_accuracy_sizes_and_speed_up_stand_in_one_row(out: Out) -> None:
+    first, _ = filters(out)
+    rows = [timed(first, v, s) for v, s in (("dense", 3e-3), ("masked", 3e-3), ("compacted", 2e-3))]
+    rows += [timed(first, v, s, batch=32) for v, s in (("dense", 9e-3), ("masked", 9e-3))]
+    rows += [timed(first, "compacted", 6e-3, batch=32, spread=0.11), timed(first, "2:4", None, reason="no *kernel*")]
+    results = out.results()
+    files = latency.files(results, rows)
+    assert sorted(files) == ["latency.csv", "latency.html", "latency.md", "latency.tex"]
+    assert files == latency.files(results, rows)
+    header, _, dense, pruned = table(files)
+    assert header == ["criterion", "sparsity", "network", "top-1 (%)", "params ×", "FLOPs ×", "batch 1", "batch 32"]
+    assert dense == ["dense", "", "dense", "98.5 ± 0.7", "1.00", "1.00", "3 ms", "9 ms"]
+    assert pruned[:6] == ["taylor", "50 %", "compacted", "96.5 ± 0.7", "4.00", "3.00"]
+    assert pruned[6:] == ["1.50 ± 0.00", "1.50 ± 0.00!"]
+    text = files["latency.md"].decode()
+    assert "A CPU, 2 cores, torch 2.11.0, eager, fp32, 1 thread" in text
+    assert "1.00 times as fast as dense, the median of 2 comparisons, of which 0 show a difference" in text
+    assert r"Not timed: 2:4: no \*kernel\*." in text
+    assert "networks of seed 0, 2026-01-01; clock 3000 MHz; mean load 0.5." in text
+
+    tidy = pd.read_csv(io.BytesIO(files["latency.csv"])).set_index(["variant", "batch"])
+    assert tidy.loc[("compacted", 1), "speed_up"] == pytest.approx(1.5)
+    assert tidy.loc[("compacted", 1), ["top1", "n", "rounds"]].tolist() == [96.5, 2, TURNS]
+    assert tidy["flagged"].to_dict() == dict.fromkeys(tidy.index, False) | {("compacted", 32): True}
+    assert bool(tidy.loc[("compacted", 1), "differs"])
+    assert not bool(tidy.loc[("masked", 1), "differs"])
+
+
+def test_machines_share_no_table_and_settings_without_times_no_column(out: Out) -> None:
+    first, _ = filters(out)
+    here = [timed(first, v, s) for v, s in (("dense", 2e-3), ("compacted", 1e-3))]
+    there = [row | {"cpu": "Another"} for row in here]
+    onnx = [timed(first, v, None, engine="onnx", reason="absent") for v in ("dense", "masked")]
+    report = latency.report(out.results(), [*here, *there, *onnx])
+    assert [len(one.columns) for one in report.tables] == [7, 7]
+    assert [one.title for one in report.tables] == [
+        f"{cpu}, 2 cores, torch 2.11.0, eager, fp32, 1 thread" for cpu in ("A CPU", "Another")
+    ]
+    assert any("dense, masked with onnx: absent" in note for note in report.tables[0].notes)
+    busy = latency.report(out.results(), [row | {"load": 7.0} for row in here])
+    assert any("mean load 7.0: other work had the cores" in note for note in busy.tables[0].notes)
+
+
+def test_what_was_not_timed_or_lies_outside_the_plan_makes_no_file(out: Out) -> None:
+    cells = filters(out)
+    stranger = timed(out.pruned("snip", 0.9, 0), "dense", 1e-3)
+    assert latency.files(out.results(), []) == {}
+    assert latency.files(out.results(), [stranger]) == {}
+    assert latency.files(out.results(), [timed(cells[0], "dense", None, reason="broken")]) == {}
+
+
+def test_hostile_names_are_escaped(out: Out) -> None:
+    first, _ = filters(out, "a|b_%&")
+    files = latency.files(out.results(), [timed(first, v, 1e-3, cpu="C_P|U <b>") for v in ("dense", "compacted")])
+    assert r"a\|b\_%&" in files["latency.md"].decode()
+    assert r"a\textbar{}b\_\%\&" in files["latency.tex"].decode()
+    assert "U <b>" not in files["latency.html"].decode()
+
+
+def test_a_file_of_times_is_found_beside_records_and_a_broken_one_is_named(out: Out, tmp_path: Path) -> None:
+    plan = {"experiment": "digits", "hash": "h"}
+    path = latency.path(tmp_path, plan)
+    assert path == tmp_path / "latency" / "digits-h.json"
+    assert latency.read(path) == []
+    first, _ = filters(out)
+    row = timed(first, "dense", 1e-3)
+    write(path, json.dumps([row]).encode())
+    assert latency.read(path) == [row]
+    for broken in (b"[", b"[{}]", b"3"):
+        write(path, broken)
+        with pytest.raises(CorruptError, match="make latency"):
+            latency.read(path)
+    (tmp_path / "records.parquet").touch()
+    assert latency.path(tmp_path, plan) == tmp_path / "latency.json"

@@ -1,0 +1,108 @@
+"""Ranks over networks and the critical-difference diagram."""
+
+from collections.abc import Sequence
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+
+from bench.report import grid, ranks
+from bench.report.frame import Results
+from bench.report.panels import panels
+from bench.report.statistics import average_ranks
+from bench.report.style import KNOWN, STYLE, Look, colours_and_markers, looks
+from bench.report.table import Report
+from tests.report import legible
+from tests.report.conftest import Out
+
+NAMES = ("taylor", "magnitude", "random")
+
+
+def networks(out: Out, count: int, names: Sequence[str] = NAMES, swapped: int = 0) -> Results:
+    """Networks on which the names have this order; on the first `swapped` the first two change places."""
+    cells = []
+    for number in range(count):
+        order = [*names[1::-1], *names[2:]] if number < swapped else names
+        for place, name in enumerate(order):
+            cells += out.seeds(name, 0.5, 90.0 - place, 91.0 - place, model=f"net{number}")
+    out.plan(*cells)
+    return out.results()
+
+
+def markdown(results: Results) -> str:
+    return grid.document(Report("ranks", "e", "s", tuple(ranks.tables(results)), (), pd.DataFrame()))
+
+
+def test_blocks_average_what_all_criteria_have() -> None:
+    rows = [("d", "m", 0.5, 0, "a", 1.0), ("d", "m", 0.5, 0, "b", 2.0), ("d", "m", 0.9, 1, "a", 5.0)]
+    rows += [("d", "m", 0.9, 1, "b", 4.0), ("d", "m", 0.9, 2, "a", 100.0), ("d", "n", 0.5, 0, "a", 7.0)]
+    cells = pd.DataFrame(rows, columns=["dataset", "model", "sparsity_target", "seed", "row", "value"])
+    assert ranks.blocks(cells).to_dict("index") == {("d", "m"): {"a": 3.0, "b": 3.0}}
+
+
+def test_below_six_networks_ranks_stand_without_test_or_diagram(out: Out) -> None:
+    results = networks(out, 5, swapped=1)
+    text = markdown(results)
+    assert "| taylor    |      1.20 |" in text
+    assert "Ranks without a test" in text
+    assert ranks.files(results) == {}
+
+
+def test_from_six_networks_the_table_says_what_is_told_apart_and_a_diagram_shows_it(out: Out) -> None:
+    results = networks(out, 6, swapped=2)
+    text = markdown(results)
+    # Demsar's quantile for three criteria, 2.343, times the root of 3 * 4 / (6 * 6).
+    assert "mean ranks that differ by less than the critical difference, 1.35, are not told apart" in text
+    first = ranks.files(results)
+    assert list(first) == ["ranks.pdf", "ranks.png"]
+    look = looks(pd.concat([panel.table for panel in panels(results)]))
+    with mpl.rc_context(STYLE):
+        drawn = ranks.figure(ranks.rankings(results), look)
+        legible.check(drawn)
+    shown = [text.get_text() for text in legible.texts(drawn)]
+    assert {"taylor  1.33", "magnitude  1.67", "random  3.00", "critical difference 1.35"} <= {*shown}
+    bars = [line.get_xdata() for line in drawn.axes[0].lines if line.get_linewidth() == 2.5]
+    assert [list(bar) for bar in bars] == [pytest.approx([4 / 3, 5 / 3]), pytest.approx([5 / 3, 3])]
+    colours = {line.get_color() for line in drawn.axes[0].lines if line.get_marker() != "None"}
+    assert {colours_and_markers({*NAMES})[name]["color"] for name in NAMES} <= colours
+
+
+def ranking(scores: np.ndarray, names: Sequence[str]) -> ranks.Ranking:
+    frame = pd.DataFrame(scores, columns=list(names))
+    return ranks.Ranking("", frame, average_ranks(frame))
+
+
+def look_of(names: Sequence[str]) -> dict[str, Look]:
+    return looks(pd.DataFrame({"row": names, "criterion": names, "control": False}))
+
+
+def test_where_friedman_does_not_reject_no_pair_is_tested() -> None:
+    even = ranking(np.array([[1.0, 2, 3], [3, 2, 1]] * 3), NAMES)
+    table = ranks._table(even)
+    assert "It does not tell any apart, so pairs are not tested." in table.notes
+    assert len(table.columns) == 2
+    with mpl.rc_context(STYLE):
+        drawn = ranks.figure([even], look_of(NAMES))
+    assert not any("critical" in text.get_text() for text in legible.texts(drawn))
+
+
+@pytest.mark.parametrize("count", [3, 9, 17])
+def test_diagrams_of_many_criteria_and_hostile_names_are_legible(count: int) -> None:
+    hostile = ["$x_{very}$ <long> & name # that goes on and on and on", "$x_{very}$ <long> again and again"]
+    names = [*KNOWN[: count - 2], *hostile]
+    scores = np.random.default_rng(0).standard_normal((8, count)) - np.arange(count)
+    several = [ranking(scores, names), ranking(scores[:, ::-1], names)]
+    with mpl.rc_context(STYLE):
+        legible.check(ranks.figure(several, look_of(names)))
+        legible.check(ranks.figure([ranking(scores, KNOWN[:count])], look_of(KNOWN[:count])))
+
+
+def test_from_twenty_networks_mean_ranks_have_an_interval() -> None:
+    better = np.array([[2.0, 1.0]] * 15 + [[1.0, 2.0]] * 5)
+    table = ranks._table(ranking(better, NAMES[:2]))
+    assert [row.cells for row in table.rows] == [
+        ("taylor", "1.25", "1.10 to 1.45"),
+        ("magnitude", "1.75", "1.55 to 1.90"),
+    ]
+    assert [len(row.cells) for row in ranks._table(ranking(better[1:], NAMES[:2])).rows] == [2, 2]
