@@ -221,7 +221,9 @@ def load_details(root: Path) -> dict[str, dict[str, Any]]:
 
 def with_details(records: "pd.DataFrame", details: dict[str, dict[str, Any]]) -> "pd.DataFrame":
     """Return records as they are published: with DETAILS as columns of JSON texts, null where a cell has none."""
-    texts = {name: [canonical(details[c][name]) if c in details else None for c in records["cell"]] for name in DETAILS}
+    texts: dict[str, Any] = {
+        name: [canonical(details[c][name]) if c in details else None for c in records["cell"]] for name in DETAILS
+    }
     return records.assign(**texts)
 
 

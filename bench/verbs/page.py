@@ -1,0 +1,49 @@
+"""`page`: one HTML file that holds all results of a folder, to open and share."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench import store
+from bench.errors import UserError, near_misses
+from bench.report import frame
+from bench.report.page import page
+from bench.report.page_data import Book
+from bench.report.write import published
+
+KEYS = {"out": "results/runs", "experiment": None, "debug": None}
+
+
+def main(arguments: list[str]) -> int:
+    """Write OUT/page.html and print its path.
+
+    OUT is a folder of runs (the last plan of each experiment), a published one, or a folder of published ones.
+    """
+    given: dict[str, str | None] = dict(KEYS)
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if key not in KEYS or not equals:
+            raise UserError(f"page takes KEY=VALUE: {argument!r}; {near_misses(key, KEYS)}")
+        given[key] = value
+    root = Path(given["out"] or ".")
+    books = list(_books(root, given["experiment"]))
+    if not books:
+        raise UserError(f"no plan of experiment {given['experiment']!r} in {root}; leave experiment out to show all")
+    path = root / "page.html"
+    store.write(path, page(books))
+    print(path)
+    return 0
+
+
+def _books(root: Path, experiment: str | None) -> Iterator[Book]:
+    """Yield what is published in a folder, else its experiments, in the order of their names."""
+    folders = [folder for folder in published(root) if (folder / store.RECORDS).is_file()]
+    for folder in folders:
+        if experiment in (None, store.load_plan(folder)["experiment"]):
+            yield Book(folder.name, frame.tabulate(folder), store.load_details(folder))
+    if folders:
+        return
+    written = sorted({path.stem.rpartition("-")[0] for path in root.glob("plans/*.json")})
+    details = store.load_details(root)
+    for name in [experiment] if experiment or not written else written:
+        results = frame.tabulate(root, name)
+        yield Book(results.plan["experiment"], results, details)
