@@ -134,7 +134,8 @@ def test_the_verb_writes_tables_and_a_figure_and_goes_on_where_it_was(
     assert "no idea" in shown.err
     (folder,) = (tmp_path / "oracle").glob("digits-*")
     written = {path.name: path.read_bytes() for path in folder.iterdir()}
-    assert sorted(written) == ["oracle.csv", "oracle.md", "oracle.pdf", "oracle.png", "units.csv"]
+    kinds = ("csv", "html", "md", "pdf", "png", "tex")
+    assert sorted(written) == [*(f"oracle.{kind}" for kind in kinds), "units.csv"]
     assert written["oracle.md"].decode() in shown.out
     assert imread(folder / "oracle.png").std() > 0.05
 

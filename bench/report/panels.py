@@ -40,7 +40,14 @@ class Panel:
 
 
 def panels(results: Results) -> list[Panel]:
-    """Return the panels of a plan, in its order, each with the controls that match it."""
+    """Return the panels of a plan, in its order, each with the controls that match it; made once for all tables."""
+    known: dict[str, Any] = vars(results)
+    if "panels" not in known:
+        known["panels"] = _panels(results)
+    return list(known["panels"])
+
+
+def _panels(results: Results) -> list[Panel]:
     vary = [column for column in PANEL if column in results.plan["vary"]]
     keys = _keys(results.frame, vary)
     differ = [column for column in keys[0] if len({key[column] for key in keys}) > 1]

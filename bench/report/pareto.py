@@ -150,6 +150,8 @@ def figure(results: Results, name: str, found: pd.DataFrame) -> Figure:
 
 def _plot(axes: Axes, panel: Panel, net: pd.DataFrame, look: dict[str, Look], width: float) -> None:
     """Draw the panel's points, pale where dominated, over the front of all panels of its network."""
+    low, high = net["factor"].min() / 1.15, net["factor"].max() * 1.15
+    axes.set_xlim(low, high)  # before all else: matplotlib warns where it would have to find limits around one point
     axes.set_xscale("log")
     for name, value in panel.table.loc[panel.table["control"], ["row", "value"]].dropna().itertuples(index=False):
         axes.axhline(value, label=name, **look[name])
@@ -161,8 +163,6 @@ def _plot(axes: Axes, panel: Panel, net: pd.DataFrame, look: dict[str, Look], wi
         best = line[line["front"]]
         axes.plot(best["factor"], best["value"], **own | MEMBER | {"linestyle": "none", "zorder": 3}, markersize=5)
         axes.plot([], [], label=name, **own)
-    low, high = net["factor"].min() / 1.15, net["factor"].max() * 1.15
-    axes.set_xlim(low, high)
     seen = [[factor for factor in factors if low <= factor <= high] for factors in (COARSE, FINE)]
     tick(axes.xaxis, seen[0] if len(seen[0]) > 2 else seen[1], 0.35 / width)
     axes.xaxis.set_minor_locator(NullLocator())

@@ -37,6 +37,7 @@ def main(arguments: list[str]) -> int:
     buffer = io.BytesIO()
     store.with_details(results.frame, store.load_details(root)).to_parquet(buffer, index=False)
     plan = results.plan | {"records_sha256": hashlib.sha256(buffer.getvalue()).hexdigest()}
+    plan |= {"partial": True} if missing else {}
     files = {store.RECORDS: buffer.getvalue(), "plan.json": (json.dumps(plan, indent=1) + "\n").encode()}
     if (times := latency.path(root, results.plan)).is_file():
         files["latency.json"] = times.read_bytes()

@@ -1,19 +1,22 @@
 from pathlib import Path
 
-from bench.report import comparisons, tables
-from bench.report.write import write
+from bench.report import comparisons, grid, tables
+from bench.report.write import accuracy_files, report_files, write
 from tests.report.conftest import Out
+
+RENDERED = ("md", "csv", "tex", "html")
 
 
 def test_the_files_are_the_same_for_the_same_records(out: Out, tmp_path: Path) -> None:
-    out.plan(*out.dense(98.0, 98.0), *out.seeds("taylor", 0.5, 97.0, 96.0), *out.seeds("taylor", 0.9, 90.0, 91.0))
+    cells = [*out.seeds("taylor", 0.5, 97.0, 96.0), *out.seeds("random", 0.5, 90.0, 91.0)]
+    out.plan(*out.dense(98.0, 98.0), *cells)
     results = out.results()
-    first = write(results, tmp_path / "one")
-    second = write(out.results(), tmp_path / "two")
-    texts = ["accuracy.md", "accuracy.csv", "accuracy.tex", "comparisons.md", "comparisons.csv"]
-    assert [path.name for path in first] == [*texts, "accuracy.pdf", "accuracy.png"]
-    assert sorted((tmp_path / "one").iterdir()) == sorted(first)
-    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
-    assert first[0].read_text(encoding="utf-8") == tables.markdown(results)
-    assert first[2].read_text(encoding="utf-8") == tables.latex(results)
-    assert first[3].read_text(encoding="utf-8") == comparisons.markdown(results)
+    files = report_files(out.root, results)
+    assert files == report_files(out.root, out.results())
+    written = write(files, tmp_path / "report")
+    assert {path.name: path.read_bytes() for path in written} == files
+    assert sorted((tmp_path / "report").iterdir()) == sorted(written)
+    assert {*accuracy_files(results)} == {f"accuracy.{kind}" for kind in (*RENDERED, "pdf", "png")}
+    assert {f"comparisons.{kind}" for kind in RENDERED} | {"pareto.md", "tradeoff.tex"} < {*files}
+    assert files["accuracy.md"].decode() == tables.markdown(results)
+    assert files["comparisons.md"].decode() == grid.document(comparisons.report(results))
