@@ -62,9 +62,10 @@ class Pool:
         self.threads = threads
         self.debug = debug
         self.workers: list[Worker] = []
-        # A server that has imported torch once forks each worker in hundredths of a second.
+        # A server that has imported torch once, and what its optimisers import at their first step, forks each worker
+        # in hundredths of a second.
         self.context = multiprocessing.get_context("forkserver")
-        self.context.set_forkserver_preload(["bench.worker"])
+        self.context.set_forkserver_preload(["bench.worker", "torch._dynamo"])
 
     def __enter__(self) -> "Pool":
         return self

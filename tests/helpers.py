@@ -1,5 +1,8 @@
 """Makers of small things: images in memory, recipes, cells, workbenches."""
 
+import contextlib
+import io
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +12,7 @@ from torch import Tensor, nn
 
 import criteria
 from bench import NUMERICS
+from bench.__main__ import main
 from bench.axes import OneShot, Scope, Weight
 from bench.cell import CONTROLS, Cell, Environment
 from bench.data import Data, Split
@@ -84,6 +88,25 @@ def plugin(folder: Path, body: str, name: str = "mine", options: str = "") -> di
 
 def workbench(root: Path, tell: Callable[[str, dict[str, Any]], None] = lambda kind, facts: None) -> Workbench:
     return Workbench(root, torch.device("cpu"), tell)
+
+
+def call(*words: str) -> subprocess.CompletedProcess[str]:
+    """Return what the command line prints and returns, called in this process: workers come from one forkserver."""
+    stdout, stderr = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
+        status = main([*words])
+    return subprocess.CompletedProcess(words, status, stdout.getvalue(), stderr.getvalue())
+
+
+def run(out: Path, *arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+    """Make a run from this process, where a process of its own is not what is tested: that costs three seconds.
+
+    It has one worker unless told: each imports anew what only some cells need.
+    """
+    done = call("run", f"out={out}", "logger=none", "workers=1", *arguments)
+    assert done.returncode == status, done.stderr
+    assert "Traceback" not in done.stderr
+    return done
 
 
 def net(shape: tuple[int, ...] = (1, 4, 4), classes: int = 3, seed: int = 0) -> nn.Module:

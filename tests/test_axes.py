@@ -20,12 +20,13 @@ from bench.run import early_state, initial, recipe_trainer, run_cell
 from bench.schema import Recipe
 from bench.train import Trainer
 from criteria.movement import Movement
-from tests.helpers import cell, plugin, recipe, same, weights, workbench
+from tests.helpers import cell, dataset, plugin, recipe, same, weights, workbench
 from tests.killed import Killed, made_despite_kills
 
 CPU = torch.device("cpu")
-SHORT = recipe(epochs=2, batch_size=256, momentum=0.9, nesterov=True, weight_decay=1e-3)
-STEPS = 12  # 1,297 images of the digits take 6 steps an epoch
+DATA = dataset(reader="tests.tiny:read", validation=40)
+SHORT = recipe(epochs=2, batch_size=23, momentum=0.9, nesterov=True, weight_decay=1e-3)
+STEPS = 12  # 120 images take 6 steps an epoch, the last a short one
 GRADUAL = Gradual(name="gradual", every=2)
 REGROW = Regrow(name="regrow", every=2)
 FINETUNED = {"when": "trained", "finetune": Rewound(name="rewound"), "finetune_epochs": 2}
@@ -34,7 +35,7 @@ REWIND = {"when": "rewind", "rewind_to": 0.25}  # step 3, within the first epoch
 
 
 def small(**changes: Any) -> Cell:
-    return cell(**{"recipe": SHORT, "sparsity": 0.9} | changes)
+    return cell(**{"dataset": DATA, "recipe": SHORT, "sparsity": 0.9} | changes)
 
 
 def ran(one: Cell, root: Path) -> tuple[dict[str, Any], Masks, dict[str, Tensor]]:
@@ -187,7 +188,7 @@ def replayed(one: Cell, *targets: float) -> tuple[dict[str, Tensor], Masks, dict
     return weights(trainer.model), masks, rewound
 
 
-OPTIMIZERS = [SHORT, recipe(epochs=2, batch_size=256, lr=0.01, optimizer="adam"), recipe(epochs=2, batch_size=256)]
+OPTIMIZERS = [SHORT, recipe(epochs=2, batch_size=23, lr=0.01, optimizer="adam"), recipe(epochs=2, batch_size=23)]
 
 
 @pytest.mark.parametrize("short", OPTIMIZERS, ids=["momentum", "adam", "plain"])

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 from PIL import Image
 
 from bench.store import COLUMNS, load_records
+from tests import helpers
 
 ROOT = Path(__file__).parents[1]
 TINY = ("recipe.epochs=2", "recipe.finetune_epochs=2", "sparsity=[0.5,0.9]", "seed=[0,1]", "logger=none")
@@ -26,13 +28,16 @@ def command(out: Path, *arguments: str) -> list[str]:
     return [sys.executable, "-m", "bench", "run", *TINY, f"out={out}", *arguments]
 
 
-def run(out: Path, *arguments: str, status: int = 0, **variables: str) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        command(out, *arguments), cwd=ROOT, capture_output=True, text=True, timeout=240, env=os.environ | variables
-    )
-    assert done.returncode == status, done.stderr
+def run(out: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Make a run in a process of its own."""
+    done = subprocess.run(command(out, *arguments), cwd=ROOT, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     return done
+
+
+def run_here(out: Path, *arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+    return helpers.run(out, *TINY, *arguments, status=status)
 
 
 def content(out: Path) -> dict[str, tuple[object, ...]]:
@@ -107,18 +112,19 @@ def test_a_second_run_finds_everything_done_and_starts_no_worker(whole: Path) ->
 
 
 def test_order_and_number_of_workers_do_not_matter(whole: Path, tmp_path: Path) -> None:
-    run(tmp_path, "criterion=[snip]", "sparsity=[0.9,0.5]", "seed=[1,0]", "workers=1")
-    run(tmp_path, "criterion=[random,taylor]", "sparsity=[0.9]", "workers=3")
+    run_here(tmp_path, "criterion=[random,snip]", "sparsity=[0.9]", "seed=[1,0]", "workers=3")
     ours, theirs = content(tmp_path), content(whole)
     shared = set(ours) & set(theirs)
-    assert len(shared) == 4 + 2 + 4
+    assert len(shared) == 4 + 2
     assert {cell: ours[cell] for cell in shared} == {cell: theirs[cell] for cell in shared}
 
 
-@pytest.mark.parametrize("group", [False, True], ids=["parent", "group"])
-def test_after_a_kill_no_orphan_lives_and_a_new_run_gives_the_same(whole: Path, tmp_path: Path, group: bool) -> None:
-    _killed_run(tmp_path, when=3 if group else 1, group=group)
-    run(tmp_path, "criterion=[taylor,snip]")
+def test_after_kills_no_orphan_lives_and_two_runs_side_by_side_make_the_same(whole: Path, tmp_path: Path) -> None:
+    _killed_run(tmp_path, when=1)
+    _killed_run(tmp_path, when=3, group=True)
+    words = command(tmp_path, "criterion=[taylor,snip]", "workers=1")
+    runs = [subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL) for _ in range(2)]
+    assert [process.wait(timeout=240) for process in runs] == [0, 0]
     assert content(tmp_path) == content(whole)
     assert not list(tmp_path.glob("**/*.tmp-*"))
 
@@ -176,58 +182,51 @@ def test_sigint_stops_soon_with_one_line_and_keeps_what_is_done(whole: Path, tmp
     assert all(made == expected[cell] for cell, made in done.items() if cell in expected)
 
 
-def test_two_runs_side_by_side_share_the_work(whole: Path, tmp_path: Path) -> None:
-    runs = [
-        subprocess.Popen(command(tmp_path, "criterion=[taylor,snip]", "workers=1"), cwd=ROOT, stdout=subprocess.DEVNULL)
-        for _ in range(2)
-    ]
-    assert [process.wait(timeout=240) for process in runs] == [0, 0]
-    assert content(tmp_path) == content(whole)
-
-
-def test_corrupt_results_are_named_and_made_again(whole: Path, tmp_path: Path) -> None:
-    run(tmp_path, "criterion=snip")
-    cells = sorted(tmp_path.glob("cells/*"))
+def test_what_is_corrupt_and_what_a_killed_worker_lost_is_named_and_made_again(whole: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(whole, out)
+    frame = load_records(out)
+    cells = [out / "cells" / cell for cell in frame[frame.criterion.isin(["taylor", "snip"])].cell]
     (cells[0] / "record.json").write_text("{")
     weights = cells[1] / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
     for verb in ("tables", "verify"):
-        words = [sys.executable, "-m", "bench", verb, f"out={tmp_path}"]
-        named = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+        named = helpers.call(verb, f"out={out}")
         assert named.returncode != 0
         assert "corrupt" in named.stdout + named.stderr
         assert cells[0].name in named.stdout + named.stderr
-    done = run(tmp_path, "criterion=snip")
-    assert done.stderr.count("corrupt") >= 2
-    verified = subprocess.run(
-        [sys.executable, "-m", "bench", "verify", str(tmp_path)], cwd=ROOT, capture_output=True, text=True
-    )
-    expected = content(whole)
-    assert all(expected[cell] == made for cell, made in content(tmp_path).items())
-    assert (verified.returncode, verified.stdout.split(",")[1]) == (0, " 0 problems\n")
+    for lost in cells[2:]:
+        shutil.rmtree(lost)
+    errors = _run_whose_worker_is_killed(out)
+    assert errors.count("corrupt") >= 2
+    assert (load_records(out).status == "failed").sum() == 1
+    run_here(out, "criterion=[taylor,snip]")
+    assert content(out) == content(whole)
+    verified = helpers.call("verify", str(out))
+    assert (verified.returncode, verified.stdout.splitlines()[-1]) == (0, "0 problems"), verified.stdout
 
 
-def test_a_killed_worker_costs_one_cell_and_the_next_run_makes_it(whole: Path, tmp_path: Path) -> None:
+def _run_whose_worker_is_killed(out: Path) -> str:
+    """Kill a run's only worker once the first of its records is there; return what the run says, which goes on."""
     tag = uuid.uuid4().hex
+    before = set(out.glob("cells/*/record.json"))
     process = subprocess.Popen(
-        command(tmp_path, "criterion=[taylor,snip]", "workers=1"),
+        command(out, "criterion=[taylor,snip]", "workers=1"),
         cwd=ROOT,
         env=os.environ | {"BENCH_TEST_TAG": tag},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-    while len(list(tmp_path.glob("cells/*/record.json"))) < 3:
+    while len(set(out.glob("cells/*/record.json")) - before) < 1:
+        assert process.poll() is None
         time.sleep(0.01)
     newest = max(pid for pid in processes(tag) if pid != process.pid and b"resource_tracker" not in _command_line(pid))
     os.kill(newest, signal.SIGKILL)
     _, errors = process.communicate(timeout=240)
     assert process.returncode == 1
     assert "killed by SIGKILL" in errors
-    frame = load_records(tmp_path)
-    assert (frame.status == "failed").sum() == 1
-    run(tmp_path, "criterion=[taylor,snip]")
-    assert content(tmp_path) == content(whole)
+    return errors
 
 
 def _command_line(pid: int) -> bytes:
@@ -235,12 +234,12 @@ def _command_line(pid: int) -> bytes:
 
 
 def test_nan_loss_fails_its_cells_finally_and_the_status_is_1(tmp_path: Path) -> None:
-    done = run(tmp_path, "recipe.lr=1e9", "seed=0", "sparsity=0.5", status=1)
+    done = run_here(tmp_path, "recipe.lr=1e9", "seed=0", "sparsity=0.5", status=1)
     assert "not finite in train epoch 1" in done.stderr
     assert "failed" in done.stdout
     frame = load_records(tmp_path)
     assert (frame.status == "failed").all()
-    again = run(tmp_path, "recipe.lr=1e9", "seed=0", "sparsity=0.5", status=1)
+    again = run_here(tmp_path, "recipe.lr=1e9", "seed=0", "sparsity=0.5", status=1)
     assert "failed before" in again.stderr
 
 
@@ -265,7 +264,7 @@ def test_plugins_by_path_good_and_broken(tmp_path: Path) -> None:
     (folder / "nan.py").write_text(PLUGIN.replace("** 2", "* float('nan')"))
     files = [f"{folder}/{name}.py" for name in ("squared", "broken", "unimportable", "nan")]
     out = tmp_path / "out"
-    done = run(out, f"criterion=[snip,{','.join(files)}]", "when=trained", "seed=0", "sparsity=0.5", status=1)
+    done = run_here(out, f"criterion=[snip,{','.join(files)}]", "when=trained", "seed=0", "sparsity=0.5", status=1)
     status = load_records(out).set_index("criterion").status.to_dict()
     assert status == {
         **dict.fromkeys(("dense", "dense_longer", "snip", "squared"), "ok"),
@@ -276,12 +275,12 @@ def test_plugins_by_path_good_and_broken(tmp_path: Path) -> None:
     # The square of snip ranks as snip does.
     layers = {record[0]["criterion"]: record[2] for record in content(out).values()}
     assert layers["squared"] == layers["snip"]
-    alone = run(out, f"criterion={files[1]}", status=2)
+    alone = run_here(out, f"criterion={files[1]}", status=2)
     assert "nothing was run" in alone.stderr
 
 
 def test_schedules_scopes_and_finetunings_run_from_end_to_end(tmp_path: Path) -> None:
-    run(
+    run_here(
         tmp_path,
         "criterion=[{name: grasp, temperature: 1},gradient,magnitude]",
         "schedule=[{name: iterative, steps: 3, curve: linear}]",
@@ -306,7 +305,7 @@ def test_schedules_scopes_and_finetunings_run_from_end_to_end(tmp_path: Path) ->
 
 def test_until_converged_keeps_the_last_step_that_held(tmp_path: Path) -> None:
     words = "schedule={name: iterative, steps: 6, stop: 2.0}"
-    run(tmp_path, "criterion=[magnitude,random]", words, "recipe.epochs=6", "recipe.finetune_epochs=6", "seed=0")
+    run_here(tmp_path, "criterion=[magnitude,random]", words, "recipe.epochs=6", "recipe.finetune_epochs=6", "seed=0")
     frame = load_records(tmp_path).set_index("criterion")
     assert (frame.status == "ok").all()
     pruned = frame.loc[["magnitude", "random"]]
@@ -337,25 +336,26 @@ def test_parquet_images_and_a_net_of_the_users_own(tmp_path: Path) -> None:
     )
     out = tmp_path / "out"
     words = ("dataset=cifar10_parquet", f"dataset.root={data}", "dataset.validation=40", f"model={net}:tiny")
-    run(out, *words, "criterion=snip", "seed=0", "recipe.batch_size=64", "recipe.crop_padding=4", "recipe.flip=true")
+    run_here(
+        out, *words, "criterion=snip", "seed=0", "recipe.batch_size=64", "recipe.crop_padding=4", "recipe.flip=true"
+    )
     frame = load_records(out)
     assert (frame.status == "ok").all()
     assert set(frame.model) == {"net.tiny"}
     assert frame.score_samples.dropna().eq(352).all()
 
 
-def test_wandb_runs_offline_without_a_key(tmp_path: Path) -> None:
-    done = run(tmp_path, "logger=wandb", "seed=0", "sparsity=0.5", WANDB_API_KEY="", NETRC="/dev/null")
-    runs = {path.name.split("-")[-1] for path in tmp_path.glob("wandb/**/offline-run-*")}
-    assert set(load_records(tmp_path).cell) <= runs, done.stderr
-
-
-def test_make_passes_its_words_on(tmp_path: Path) -> None:
-    words = ["make", "bench", f"PYTHON={sys.executable}", "VENV=none", "CRITERION=taylor,snip", f"OUT={tmp_path}/o ut"]
-    words.append(f"ARGS={' '.join(TINY)} seed=0 sparsity=0.5")
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=240)
+def test_make_passes_its_words_on_and_wandb_runs_offline_without_a_key(tmp_path: Path) -> None:
+    out = tmp_path / "o ut"
+    words = ["make", "bench", f"PYTHON={sys.executable}", "VENV=none", "CRITERION=taylor,snip", f"OUT={out}"]
+    words.append(f"ARGS={' '.join(TINY)} seed=0 sparsity=0.5 logger=wandb")
+    keyless = os.environ | {"WANDB_API_KEY": "", "NETRC": "/dev/null"}
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=240, env=keyless)
     assert done.returncode == 0, done.stderr
-    assert set(load_records(tmp_path / "o ut").criterion) == {"taylor", "snip", "dense", "dense_longer"}
+    frame = load_records(out)
+    assert set(frame.criterion) == {"taylor", "snip", "dense", "dense_longer"}
+    runs = {path.name.split("-")[-1] for path in out.glob("wandb/**/offline-run-*")}
+    assert set(frame.cell) <= runs, done.stderr
     refused = subprocess.run([*words, "CRITERION=tailor"], cwd=ROOT, capture_output=True, text=True)
     assert refused.returncode != 0
     assert "did you mean taylor" in refused.stderr

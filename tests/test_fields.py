@@ -2,10 +2,7 @@
 
 import csv
 import json
-import os
 import random
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,25 +15,16 @@ from bench.run import run_cell
 from bench.schema import Dataset, Model, Recipe, Scoring
 from bench.store import load_records
 from bench.worker import Worker
+from tests import helpers
 from tests.helpers import cell, recipe, workbench
 
-ROOT = Path(__file__).parents[1]
 MLP = Model(name="mlp", factory="bench.models.mlp:mlp", options={"hidden": [16]})
 
 
 def run(out: Path, *arguments: str) -> str:
     """Return what `bench run` prints; two epochs and one seed."""
-    short = ("recipe.epochs=2", "recipe.finetune_epochs=1", "finetune=low", "seed=0", "sparsity=0.5", "logger=none")
-    done = subprocess.run(
-        [sys.executable, "-m", "bench", "run", *short, f"out={out}", *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        env=os.environ,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    short = ("recipe.epochs=2", "recipe.finetune_epochs=1", "finetune=low", "seed=0", "sparsity=0.5")
+    return helpers.run(out, *short, *arguments).stdout
 
 
 def table(name: str, loss: str, **fields: Any) -> Cell:

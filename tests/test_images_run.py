@@ -1,14 +1,12 @@
-"""ImageNet's way through the real command line, on a small folder."""
+"""ImageNet's way through the command line, on a small folder."""
 
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 from bench.store import load_records
+from tests.helpers import call
 from tests.images import image_folder, spoil
 
-ROOT = Path(__file__).parents[1]
 NET = """
 from torch import nn
 def net(shape, classes):
@@ -22,8 +20,7 @@ def run(folder: Path, out: Path, *arguments: str) -> subprocess.CompletedProcess
     short = "epochs=1 milestones=[] finetune_epochs=1 batch_size=16 lr=0.01".split()
     words = ["dataset=imagenet", f"dataset.root={folder}", *(f"dataset.{word}" for word in tiny)]
     words += ["recipe=imagenet", *(f"recipe.{word}" for word in short), "criterion=magnitude", "sparsity=0.5", "seed=0"]
-    command = [sys.executable, "-m", "bench", "run", *words, f"out={out}", "logger=none", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, env=os.environ)
+    return call("run", *words, f"out={out}", "logger=none", "workers=1", *arguments)
 
 
 def test_a_run_on_image_files_with_a_known_model_and_ones_own(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """Every criterion x scope x granularity x time that is defined, on a tiny net: what must hold whatever the scores."""
 
+import functools
 import itertools
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +25,11 @@ from bench.refusals import refusal
 from bench.run import initial, run_cell
 from bench.schema import Model, Scoring
 from bench.score import taking_part
-from tests.helpers import cell, recipe, weights, workbench
+from tests.helpers import cell, dataset, recipe, weights, workbench
 
 CPU = torch.device("cpu")
 NET = Model(name="tiny", factory=f"{Path(__file__).with_name('tiny.py')}:net")
+DATA = dataset(reader="tests.tiny:read", validation=40)
 FAST = recipe(epochs=3, batch_size=None, momentum=0.9, weight_decay=1e-3, lr_schedule="cosine")
 SCHEDULES: tuple[Schedule, ...] = (
     OneShot(name="one_shot"),
@@ -38,8 +41,17 @@ OPTIONS: dict[str, dict[str, Any]] = {"obd": {"probes": 2}}
 SPARSITY = 0.45
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _each_criterion_is_read_once() -> Iterator[None]:
+    """A cell finds and parses the files of its criterion: a third of the time here, and tested elsewhere."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(criteria, "describe", functools.cache(criteria.describe))
+        yield
+
+
 def base(name: str) -> Cell:
     return cell(
+        dataset=DATA,
         model=NET,
         recipe=FAST,
         criterion=name,

@@ -27,7 +27,7 @@ from bench.schema import Model
 from bench.structured import Structure, group_scores, select_units
 from bench.units import Part, Units
 from criteria.tools.parameters import prunable
-from tests.helpers import cell, recipe, same, workbench
+from tests.helpers import cell, dataset, recipe, same, workbench
 from tests.killed import made_despite_kills
 from tests.structures import FILTER, seeded, structure
 
@@ -221,7 +221,8 @@ def test_a_threshold_keeps_what_reaches_it_and_one_of_each() -> None:
 # whole cells
 
 RESNET = Model(name="resnet8", factory="bench.models.resnet:resnet", options={"depth": 8})
-SHORT = recipe(epochs=2, batch_size=512, momentum=0.9, nesterov=True, weight_decay=1e-3)
+DATA = dataset(reader="tests.tiny:read", validation=40)
+SHORT = recipe(epochs=2, batch_size=48, momentum=0.9, nesterov=True, weight_decay=1e-3)
 TRAINED = {"when": "trained", "finetune": Low(name="low"), "finetune_epochs": 2}
 WHOLE = {"when": "trained", "finetune": Rewound(name="rewound"), "finetune_epochs": 2}
 FIRST = {"when": "init", "finetune": None, "finetune_epochs": None}
@@ -233,7 +234,7 @@ CPU = torch.device("cpu")
 
 def small(**changes: Any) -> Cell:
     fields = {"granularity": FILTER, "target_kind": "filters", "recipe": SHORT, "sparsity": 0.5, "model": DIGITS}
-    return cell(**fields | TRAINED | changes)
+    return cell(**fields | {"dataset": DATA} | TRAINED | changes)
 
 
 DIGITS = Model(name="digits_net", factory="bench.models.digits_net:digits_net")

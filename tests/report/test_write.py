@@ -17,6 +17,6 @@ def test_the_files_are_the_same_for_the_same_records(out: Out, tmp_path: Path) -
     assert {path.name: path.read_bytes() for path in written} == files
     assert sorted((tmp_path / "report").iterdir()) == sorted(written)
     assert {*accuracy_files(results)} == {f"accuracy.{kind}" for kind in (*RENDERED, "pdf", "png")}
-    assert {f"comparisons.{kind}" for kind in RENDERED} | {"pareto.md", "tradeoff.tex"} < {*files}
+    assert {f"comparisons.{kind}" for kind in RENDERED} | {"tradeoff.tex"} < {*files}
     assert files["accuracy.md"].decode() == tables.markdown(results)
     assert files["comparisons.md"].decode() == grid.document(comparisons.report(results))
