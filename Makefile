@@ -23,7 +23,7 @@ given = $(if $(value $(1)),$(2)=$(call quoted,$(1)))
 COMMON = $(call given,EXPERIMENT,experiment) $(call given,OUT,out) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help bench tables oracle list check verify publish gpu-check test test-all lint perf
+.PHONY: help bench tables page latency oracle compare list check verify estimate publish gpu-check test test-all lint perf
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -34,8 +34,17 @@ bench: env  ## run what is missing of an experiment and print its table: CRITERI
 tables: env  ## write the tables and the figure of the last run (of EXPERIMENT=NAME)
 	@$(BENCH) tables $(COMMON)
 
+page: env  ## write one HTML file of all results, to open and share: EXPERIMENT=NAME OUT=DIR (results/published: of what is published)
+	@$(BENCH) page $(COMMON)
+
+latency: env  ## time the finished cells beside the dense net: EXPERIMENT=NAME CRITERION=a,b OUT=DIR ARGS="batch=[1,32] engine=eager"
+	@$(BENCH) latency $(call given,CRITERION,criterion) $(COMMON)
+
 oracle: env  ## remove each filter of a trained net, correlate the criteria with it: EXPERIMENT=cifar10_oracle CRITERION=a,b
 	@$(BENCH) oracle $(call given,CRITERION,criterion) $(COMMON)
+
+compare: env  ## set a run beside the figures of the paper that it reproduces: NAME=liu2019 OUT=DIR
+	@$(BENCH) compare $(NAME) $(call given,OUT,out) $(ARGS)
 
 list: env  ## show the criteria with formula and source
 	@$(BENCH) list
@@ -43,8 +52,11 @@ list: env  ## show the criteria with formula and source
 check: env  ## run the contract suite on a criterion: CRITERION=path/to/mine.py
 	@$(BENCH) check $(call quoted,CRITERION)
 
-verify: env  ## recompute the hashes of all stored results: OUT=DIR
-	@$(BENCH) verify $(if $(value OUT),$(call quoted,OUT))
+verify: env  ## audit results, published or not: OUT=DIR ARGS="recompute=all"
+	@$(BENCH) verify $(if $(value OUT),$(call quoted,OUT)) $(ARGS)
+
+estimate: env  ## say how long a run will take, before it runs: EXPERIMENT=NAME CRITERION=a,b OUT=DIR ARGS="KEY=VALUE ..."
+	@$(BENCH) estimate $(call given,CRITERION,criterion) $(COMMON)
 
 publish: env  ## copy the last run's records, tables and figure to results/published: NAME=digits
 	@$(BENCH) publish $(NAME) $(COMMON)
@@ -53,7 +65,7 @@ gpu-check: env  ## check a CUDA card against the CPU, with timings, in 20 minute
 	@$(BENCH) gpu-check $(call given,OUT,out) $(ARGS)
 
 test: env-dev lint  ## lint, types, and the test suite (about 5 minutes on 2 cores)
-	$(RUN) -m pytest -n 2 -m "not slow and not perf"
+	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not perf"
 
 test-all: env-dev lint  ## the suite with the long sweeps
 	$(RUN) -m pytest -n 2 -m "not perf"

@@ -2,27 +2,34 @@
 
 import contextlib
 import errno
+import functools
 import multiprocessing
 import os
 import signal
 import threading
 import traceback
+from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from bench import contract, data, store
+from bench.calibrate import calibrate
 from bench.cell import Cell
 from bench.errors import UserError
 from bench.oracle import Oracle
 from bench.preflight import Preflight
+from bench.reread import reread
 from bench.run import run_cell
 from bench.schema import Dataset
 from bench.stage import Workbench
-from bench.tasks import Result, Start, record_failure
+from bench.tasks import Result, Start, Timing, record_failure
 from criteria import CriterionError
+
+if TYPE_CHECKING:
+    from bench.latency import Latency
 
 
 def main(connection: Connection, start: Start) -> None:
@@ -101,12 +108,34 @@ class Worker:
     def oracle(self, question: tuple[str, Any]) -> tuple[Any, str | None]:
         """Return (answer, None) of a method of Oracle to its argument, or (None, why there is none)."""
         verb, argument = question
+        return self._tried(getattr(self.oracle_of, verb), argument)
+
+    @functools.cached_property
+    def latency_of(self) -> "Latency":
+        """What times networks; its benchmark library costs half a second to import, which other verbs need not wait."""
+        from bench.latency import Latency
+
+        return Latency(self.bench)
+
+    def latency(self, asked: Timing) -> tuple[Any, str | None]:
+        """Return (rows of Latency, None), or (None, why there are none)."""
+        return self._tried(self.latency_of.rows, asked)
+
+    def _tried(self, answer: Callable[[Any], Any], argument: Any) -> tuple[Any, str | None]:
         try:
-            return getattr(self.oracle_of, verb)(argument), None
+            return answer(argument), None
         except BaseException as error:  # a criterion may raise anything
             if self.debug:
                 traceback.print_exc()
             return None, self._reason(error)
+
+    def calibrate(self, cells: list[Cell]) -> tuple[Any, str | None]:
+        """Return (the Price of a network's pieces of work, None), or (None, why it cannot be measured)."""
+        return self._tried(lambda known: calibrate(known, self.bench), cells)
+
+    def reread(self, cell: Cell) -> tuple[Any, str | None]:
+        """Return (what a cell's stored weights say, None), or (None, why that cannot be read)."""
+        return self._tried(lambda known: reread(known, self.bench), cell)
 
     def make(self, cell: Cell) -> Result:
         """Make a cell unless it is there or another process is making it; a failure is recorded, never raised."""

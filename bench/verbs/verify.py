@@ -1,39 +1,38 @@
-"""`verify`: everything that is stored still holds what was committed."""
+"""`verify`: do results contradict themselves?"""
 
 from pathlib import Path
 
-from bench import store
+from bench.audit import curves, derived, files, grid, identity, numbers, rereading, shared, tensors
+from bench.audit.findings import Findings
+from bench.audit.gather import gather
 from bench.errors import UserError
 
 
 def main(arguments: list[str]) -> int:
-    """Recompute all hashes of a folder of results; name what does not hold and return 1."""
-    if len(arguments) > 1:
-        raise UserError("verify takes one folder, e.g. verify results/runs")
-    root = Path(arguments[0].removeprefix("out=") if arguments else "results/runs")
-    if not root.is_dir():
-        raise UserError(f"no results in {root}: the folder does not exist")
-    if (root / store.RECORDS).is_file():
-        store.check_published(root)
-        print(f"{root / store.RECORDS} holds")
-        return 0
-    folders = sorted(path.parent for kind in ("cells", "stages") for path in root.glob(f"{kind}/*/{store.RECORD}"))
-    if not folders:
-        raise UserError(f"no results in {root}: it holds no record")
-    problems = [line for folder in folders for line in _problems(folder)]
-    print(*problems, f"{len(folders)} records looked at, {len(problems)} problems", sep="\n")
-    return 1 if problems else 0
+    """Audit OUT, a published folder, or a folder of these; print what is wrong, a line each, and return 1 if anything.
+
+    recompute=N (or all) says how many cells are read again from their weights.
+    """
+    folders = [argument for argument in arguments if "=" not in argument or Path(argument).is_dir()]
+    options = dict(argument.split("=", 1) for argument in arguments if argument not in folders)
+    folders += [options.pop("out")] if "out" in options else []
+    options.pop("debug", None)
+    if len(folders) > 1 or set(options) - {"recompute"}:
+        raise UserError("verify takes one folder, and recompute=N or all: verify results/runs recompute=all")
+    count = _count(options.get("recompute"))
+    findings = Findings()
+    for evidence in gather(Path(folders[0] if folders else "results/runs"), findings):
+        for part in (files, identity, grid, shared, numbers, curves, tensors, derived):
+            part.check(evidence, findings)
+        rereading.check(evidence, findings, count)
+    print(findings.text())
+    return 1 if findings.problems else 0
 
 
-def _problems(folder: Path) -> list[str]:
-    try:
-        record = store.read_record(folder)
-    except store.CorruptError as error:
-        return [str(error)]
-    problems = []
-    for name in record["artefacts"] if record else ():
-        try:
-            store.read_artefact(folder, name)
-        except store.CorruptError as error:
-            problems.append(str(error))
-    return problems
+def _count(given: str | None) -> int | None:
+    """Return how many cells to read again; None where that is left to the time it takes."""
+    if given is None:
+        return None
+    if given != "all" and not given.isdecimal():
+        raise UserError(f"recompute={given}: give a number of cells, or all")
+    return 10**9 if given == "all" else int(given)

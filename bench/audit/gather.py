@@ -1,0 +1,105 @@
+"""Reads what is audited: OUT folders and published ones."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bench import store
+from bench.audit.evidence import Entry, Evidence, Table
+from bench.audit.findings import Findings
+from bench.errors import UserError
+from bench.report.write import published
+
+
+def gather(root: Path, findings: Findings) -> Iterator[Evidence]:
+    """Yield the evidence of an OUT folder, of a published one, or of each published one in a folder of them.
+
+    What does not hold its hash is a problem and left out. UserError where there is nothing.
+    """
+    if not root.is_dir():
+        raise UserError(f"no results in {root}: the folder does not exist")
+    if any(root.glob(f"*/*/{store.RECORD}")):
+        yield _stored(root, findings)
+        return
+    folders = published(root)
+    if not folders:
+        raise UserError(f"no results in {root}: it holds no record")
+    for folder in folders:
+        yield _published(folder, findings) if (folder / store.RECORDS).is_file() else Evidence(folder)
+
+
+def _stored(root: Path, findings: Findings) -> Evidence:
+    found = Evidence(root, stages=sorted(path.parent for path in root.glob(f"stages/*/{store.RECORD}")))
+    for folder in store.cell_folders(root):
+        try:
+            record = store.read_record(folder)
+            assert record is not None
+            found.entries.append(
+                Entry(
+                    folder.name,
+                    f"cells/{folder.name}",
+                    record["columns"],
+                    **_details(record),
+                    folder=folder,
+                    artefacts=(*record["artefacts"],),
+                )
+            )
+        except store.CorruptError as error:
+            findings.problem("cells", str(error), "it is not what was committed; run again")
+    by_id = {entry.id: entry for entry in found.entries}
+    for path in sorted(root.glob("plans/*.json")):
+        plan = _plan(path, findings)
+        if plan:
+            held = {row["cell"]: by_id[row["cell"]] for row in plan["cells"] if row["cell"] in by_id}
+            found.tables.append(Table(f"plans/{path.name}", plan, held))
+    if not found.tables:
+        findings.problem("plans", "there is none", "what was left out cannot be seen")
+    return found
+
+
+def _published(root: Path, findings: Findings) -> Evidence:
+    try:
+        frame = store.load_records(root)
+        details = store.load_details(root)
+    except store.CorruptError as error:
+        findings.problem(root.name, str(error), "it is not what was published")
+        return Evidence(root)
+    entries = []
+    rows = frame[frame["status"] != "missing"]  # the plan has them, and nobody ran them
+    for raw in rows.to_dict("records"):
+        columns = {str(name): _plain(value) for name, value in raw.items() if name not in store.DETAILS}
+        own = _details(details.get(columns["cell"], {}))
+        entries.append(Entry(columns["cell"], f"{root.name} {columns['cell']}", columns, **own))
+    plan = store.load_plan(root)
+    outside = {entry.id for entry in entries} - {row["cell"] for row in plan["cells"]}
+    for number in sorted(outside):
+        findings.problem(
+            f"{root.name} {number}", "the plan has no such cell", "a table holds its plan and nothing else"
+        )
+    table = Table(f"{root.name}/plan.json", plan, {entry.id: entry for entry in entries})
+    return Evidence(root, [table], entries)
+
+
+def _details(record: dict[str, Any]) -> dict[str, Any]:
+    return {name: record.get(name) for name in ("config", "curves", "layers")}
+
+
+def _plan(path: Path, findings: Findings) -> dict[str, Any] | None:
+    try:
+        plan: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if all(isinstance(row["cell"], str) for row in plan["cells"]) and {"experiment", "hash", "written"} <= {*plan}:
+            return plan
+    except (ValueError, KeyError, TypeError):
+        pass
+    findings.problem(f"plans/{path.name}", "it is corrupt", "what was left out cannot be seen; run again")
+    return None
+
+
+def _plain(value: Any) -> Any:
+    """Return a value of a data frame as JSON would have it."""
+    if value is None or (pd.api.types.is_scalar(value) and pd.isna(value)):
+        return None
+    return value.item() if hasattr(value, "item") else value

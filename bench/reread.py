@@ -1,0 +1,140 @@
+"""What stored weights and masks say: test results, sizes and masks computed again, without training anything."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bench import artefacts, data, store
+from bench.artefacts import MASKS, PRUNED, WEIGHTS
+from bench.axes import Iterative, OneShot
+from bench.cell import CONTROLS, Cell
+from bench.data import Data
+from bench.errors import UserError
+from bench.lineage import Lineage, copied
+from bench.masks import Masks, apply_masks_
+from bench.measure import machine
+from bench.measure.accuracy import reestimated_batchnorm
+from bench.prune import Pruner, structure_of
+from bench.run import ablate, become_dense, initial, read_test, set_tf32, sizes
+from bench.schedule import pruning_steps
+from bench.score import scoring_set
+from bench.stage import TENSORS, Made, Workbench
+from bench.tasks import Reread
+from criteria import CriterionError
+
+
+class AbsentError(Exception):
+    """Shared work that is not stored any more."""
+
+
+@dataclass(frozen=True)
+class Archive(Workbench):
+    """A folder of results that is read and never written."""
+
+    def stage(self, key: str, make: Any) -> Made:
+        """Return (facts, tensors) of a stage; AbsentError where it is gone, CorruptError where it does not hold."""
+        folder = self.root / "stages" / key
+        facts = store.read_record(folder)
+        if facts is None:
+            raise AbsentError(f"stages/{key} is not stored any more")
+        return facts, artefacts.unpack(store.read_artefact(folder, TENSORS), self.device)
+
+
+def reread(cell: Cell, bench: Workbench) -> Reread:
+    """Compute a cell's measured columns again from what is stored, with the columns of this machine.
+
+    Nothing is trained or written. UserError where data or model are not there.
+    """
+    archive = Archive(bench.root, bench.device, bench.tell)
+    torch.set_num_threads(cell.environment.threads)
+    set_tf32(cell)
+    samples = data.load(cell.dataset, bench.device)
+    here = machine.describe(bench.device)
+    found = Reread({"cpu": here["cpu"], "gpu": here["gpu"], "torch": version("torch")})
+    lineage = _stored(cell, samples, bench)
+    found.columns |= sizes(cell, lineage, samples)
+    if cell.untrained:
+        return found
+    found.columns |= read_test(lineage.model, cell, samples)
+    with _noting(found):
+        dense = _fresh(cell, samples, bench)
+        become_dense(cell, dense, samples, archive)
+        found.columns[f"{samples.measure}_dense"] = read_test(dense.model, cell, samples)[samples.measure]
+    if cell.criterion not in CONTROLS:
+        with _noting(found):
+            _read_pruned(cell, lineage.masks, samples, archive, found)
+    return found
+
+
+@contextlib.contextmanager
+def _noting(found: Reread) -> Iterator[None]:
+    """Note why the block could not read something, rather than fail."""
+    try:
+        yield
+    except (AbsentError, CriterionError, UserError) as error:
+        found.unread.append(" ".join(str(error).split()))
+
+
+def _fresh(cell: Cell, samples: Data, bench: Workbench) -> Lineage:
+    model = initial(cell, samples, bench.device)
+    return Lineage(model, structure_of(cell, model, samples))
+
+
+def _stored(cell: Cell, samples: Data, bench: Workbench) -> Lineage:
+    """Return the final network of a cell."""
+    folder = bench.root / "cells" / cell.id
+    lineage = _fresh(cell, samples, bench)
+    lineage.model.load_state_dict(_tensors(folder, WEIGHTS, bench))
+    masks = _tensors(folder, MASKS, bench)
+    lineage.masks = {name: masks[name] for name, _ in lineage.model.named_parameters() if name in masks}
+    return lineage
+
+
+def _tensors(folder: Path, name: str, bench: Workbench) -> dict[str, Tensor]:
+    return artefacts.unpack(store.read_artefact(folder, name), bench.device)
+
+
+def _read_pruned(cell: Cell, masks: Masks, samples: Data, archive: Archive, found: Reread) -> None:
+    """Prune again where no training lies before the last step; read the network as it was right after pruning."""
+    folder = archive.root / "cells" / cell.id
+    again = None
+    # Where training lies between pruning steps, the masks cannot be made again without it.
+    kinds = (OneShot, Iterative) if cell.when == "init" else (OneShot,)
+    if isinstance(cell.schedule, kinds):
+        with _noting(found):
+            again = _pruned_again(cell, samples, archive)
+            found.moved = sum(int((again.masks[name] != mask).sum()) for name, mask in masks.items())
+    lineage = again or _fresh(cell, samples, archive)
+    if (folder / PRUNED).is_file():
+        lineage.model.load_state_dict(_tensors(folder, PRUNED, archive))
+    elif again is None:
+        if cell.when != "init":
+            become_dense(cell, lineage, samples, archive)
+        apply_masks_(lineage.model, masks)
+    _read(cell, lineage.model, samples, found)
+
+
+def _pruned_again(cell: Cell, samples: Data, archive: Archive) -> Lineage:
+    lineage = _fresh(cell, samples, archive)
+    if cell.when != "init":
+        become_dense(cell, lineage, samples, archive)
+    before = copied(lineage.model)
+    pruner = Pruner(cell, samples, archive)
+    assert cell.schedule is not None
+    for _, target in pruning_steps(cell.schedule, cell.sparsity, 1, trains_between=False):
+        pruner.prune_(lineage, target)
+    ablate(cell, lineage, before, samples, archive)
+    return lineage
+
+
+def _read(cell: Cell, model: nn.Module, samples: Data, found: Reread) -> None:
+    measured = samples.measure
+    found.columns[f"{measured}_pruned"] = read_test(model, cell, samples)[measured]
+    with reestimated_batchnorm(model, scoring_set(cell, samples)):
+        found.columns[f"{measured}_pruned_bn"] = read_test(model, cell, samples)[measured]
