@@ -22,6 +22,7 @@ from bench.axes import (
     Layer,
     Low,
     OneShot,
+    Rewound,
     Schedule,
     Scope,
     Weight,
@@ -155,7 +156,7 @@ def _criterion_cells(
 def _controls(settings: Settings, pruned: list[Cell], choice: Choice) -> list[Cell]:
     """Return `dense` and `dense_longer` once per seed and fine-tuning; where no cell fine-tunes, the experiment's."""
     finetunings = {(cell.finetune, cell.finetune_epochs): cell for cell in pruned if cell.finetune} or {
-        (_tuning(finetune, choice.recipe), _epochs(epochs, choice.recipe)): pruned[0]
+        (_tuning(finetune, choice.recipe), _longer(finetune, _epochs(epochs, choice.recipe), choice.recipe)): pruned[0]
         for finetune, epochs in itertools.product(settings.finetune, settings.finetune_epochs)
     }
     nothing: dict[str, Any] = dict.fromkeys(
@@ -207,6 +208,11 @@ def _tuning(given: Finetune | None, recipe: Recipe) -> Finetune:
 
 def _epochs(given: int | None, recipe: Recipe) -> int:
     return recipe.finetune_epochs if given is None else given
+
+
+def _longer(finetune: Finetune | None, epochs: int, recipe: Recipe) -> int:
+    """Return the epochs of a `dense_longer` beside cells that are not fine-tuned; the recipe may not have so many."""
+    return min(epochs, recipe.epochs) if isinstance(finetune, Rewound) else epochs
 
 
 def _describe(criterion: Criterion, broken: dict[str, str]) -> tuple[Description, Defaults]:

@@ -231,3 +231,9 @@ def test_to_json_names_every_cell_by_its_columns(tmp_path: Path) -> None:
 )
 def test_axis_values_are_spelled_as_the_command_line_reads_them(value: Any, text: str | None) -> None:
     assert spelled(value) == text
+
+
+def test_a_control_is_rewound_no_further_than_the_recipe_goes(tmp_path: Path) -> None:
+    """Beside cells pruned at initialisation it was recorded with epochs that it had not trained."""
+    (longer,) = only(plan(tmp_path, "criterion=snip", "recipe.epochs=3", "seed=0"), "dense_longer")
+    assert (longer.finetune_epochs, longer.epochs_total) == (3, 6)
