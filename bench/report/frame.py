@@ -53,6 +53,11 @@ def measures(cells: pd.DataFrame) -> list[str]:
     return [name for name in MEASURES if cells[name].notna().any()] or [*MEASURES][:1]
 
 
+def untrained(cells: pd.DataFrame) -> bool:
+    """Whether cells are done and none of them was trained: they have masks, and no accuracies."""
+    return bool(cells["status"].eq("ok").any() and not cells[[*MEASURES]].notna().any(axis=None))
+
+
 def tabulate(root: Path, experiment: str | None = None) -> Results:
     """Join the plan written last (of one experiment, where named) with the records of `root`.
 

@@ -23,13 +23,13 @@ def summarise(cells: pd.DataFrame) -> pd.DataFrame:
     (measure, *_) = measures(cells)
     ok = cells["status"] == "ok"
     measured = [name for name in MEASURED if name != "epochs_total"]
-    known = cells.assign(failed=cells["status"] == "failed", missing=cells["status"] == "missing")
+    known = cells.assign(ok=ok, failed=cells["status"] == "failed", missing=cells["status"] == "missing")
     known[measured] = known[measured].where(ok)
     table = (
         known.groupby(["row", *ROW, "control", "sparsity_target"], dropna=False, sort=False)
         .agg(
             n_planned=("cell", "size"),
-            n=(measure, "count"),
+            n=("ok", "sum"),
             failed=("failed", "sum"),
             missing=("missing", "sum"),
             top1_std=("top1", "std"),
@@ -59,10 +59,12 @@ def signed(difference: float, places: int) -> str:
 
 
 def _shown(row: "pd.Series[Any]", number: Callable[[float], str]) -> str:
-    """Return e.g. `97.1 ± 0.4 (2 of 3)`; `missing` or `failed` where no seed is ok, `untrained` where none is read."""
+    """Return e.g. `97.1 ± 0.4 (2 of 3)`; `missing` or `failed` where no seed is ok, or `untrained`."""
     if not row["n"]:
-        states = [f"{row[state]} {state}" for state in ("failed", "missing") if row[state]] or ["0 untrained"]
+        states = [f"{row[state]} {state}" for state in ("failed", "missing") if row[state]]
         return ", ".join(states) if len(states) > 1 else states[0].split()[1]
+    if pd.isna(row["value"]):
+        return "untrained"
     spread = f" ± {number(row['value_std'])}" if row["n"] > 1 else ""
     reached = f" at {100 * row['sparsity']:.1f} %" if pd.isna(row["sparsity_target"]) else ""
     seeds = f" ({row['n']} of {row['n_planned']})" if row["n"] < row["n_planned"] else ""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from bench import store
 from bench.report import figure, tables
-from bench.report.frame import Results, tabulate
+from bench.report.frame import Results, tabulate, untrained
 
 UNITS = "units.csv"
 """What the oracle measured: the records of a folder that it has written."""
@@ -24,8 +24,8 @@ def published(root: Path) -> list[Path]:
 
 
 def accuracy_files(results: Results) -> dict[str, bytes]:
-    """Return the accuracy table and figure, which a run shows at its end."""
-    return tables.files(results) | figure.files(results)
+    """Return the accuracy table and, where there are accuracies, the figure, which a run shows at its end."""
+    return tables.files(results) | ({} if untrained(results.frame) else figure.files(results))
 
 
 def report_files(root: Path, results: Results) -> dict[str, bytes]:
@@ -46,7 +46,8 @@ def report_files(root: Path, results: Results) -> dict[str, bytes]:
     )
 
     found = accuracy_files(results)
-    for module in (comparisons, claims, tradeoff, pareto, ablations, cost, ranks):
+    of_accuracy = () if untrained(results.frame) else (comparisons, ablations, ranks)
+    for module in (claims, tradeoff, pareto, cost, *of_accuracy):
         found |= module.files(results)
     details = store.load_details(root)
     for module in (layers, density, histograms):
