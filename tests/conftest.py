@@ -6,6 +6,9 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
+# Two pytest workers share two cores, and torch is not imported yet: more threads would only wait for each other.
+os.environ["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS") or "1"
+
 # The same examples everywhere, and no time limit: machines differ.
 settings.register_profile("suite", deadline=None, derandomize=True)
 settings.load_profile("suite")
