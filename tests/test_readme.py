@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import pandas as pd
+
 from bench.contract import check
 
 ROOT = Path(__file__).parents[1]
@@ -23,3 +25,12 @@ def test_the_tables_in_the_readme_are_the_published_ones() -> None:
     rows = [line for line in published.splitlines() if line.startswith("|")]
     assert len(rows) > 10
     assert all(row in README for row in rows)
+
+
+def test_the_verdicts_in_the_findings_are_those_of_the_published_claims() -> None:
+    text = (ROOT / "docs/findings.md").read_text(encoding="utf-8")
+    told = [line.strip("| ").split(" | ") for line in text.partition("## The verdicts")[2].splitlines()]
+    verdicts = {(cells[0], cells[1]): cells[-1] for cells in told if len(cells) > 2}
+    judged = [pd.read_csv(path) for path in sorted((ROOT / "results/published").glob("*/claims.csv"))]
+    found = pd.concat(judged)
+    assert {(row.claim, row.model): row.verdict for row in found.itertuples()}.items() <= verdicts.items()

@@ -4,13 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench import store
-from bench.errors import UserError, near_misses
+from bench.errors import UserError
 from bench.report import frame
 from bench.report.page import page
 from bench.report.page_data import Book
 from bench.report.write import published
-
-KEYS = {"out": "results/runs", "experiment": None, "debug": None}
+from bench.verbs.where import where
 
 
 def main(arguments: list[str]) -> int:
@@ -18,16 +17,10 @@ def main(arguments: list[str]) -> int:
 
     OUT is a folder of runs (the last plan of each experiment), a published one, or a folder of published ones.
     """
-    given: dict[str, str | None] = dict(KEYS)
-    for argument in arguments:
-        key, equals, value = argument.partition("=")
-        if key not in KEYS or not equals:
-            raise UserError(f"page takes KEY=VALUE: {argument!r}; {near_misses(key, KEYS)}")
-        given[key] = value
-    root = Path(given["out"] or ".")
-    books = list(_books(root, given["experiment"]))
+    root, experiment = where("page", arguments)
+    books = list(_books(root, experiment))
     if not books:
-        raise UserError(f"no plan of experiment {given['experiment']!r} in {root}; leave experiment out to show all")
+        raise UserError(f"no plan of experiment {experiment!r} in {root}; leave experiment out to show all")
     path = root / "page.html"
     store.write(path, page(books))
     print(path)

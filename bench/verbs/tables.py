@@ -1,12 +1,8 @@
 """`tables`: the tables and figures of one plan, or of all that is published, from records."""
 
-from pathlib import Path
-
-from bench.errors import UserError, near_misses
 from bench.report import frame, tables
 from bench.report.write import folder_files, published, report_files, table_folder, write
-
-KEYS = {"out": "results/runs", "experiment": None, "debug": None}
+from bench.verbs.where import where
 
 
 def main(arguments: list[str]) -> int:
@@ -14,18 +10,12 @@ def main(arguments: list[str]) -> int:
 
     A published folder is its own report; of a folder of these all reports are made again.
     """
-    given: dict[str, str | None] = dict(KEYS)
-    for argument in arguments:
-        key, equals, value = argument.partition("=")
-        if key not in KEYS or not equals:
-            raise UserError(f"tables takes KEY=VALUE: {argument!r}; {near_misses(key, KEYS)}")
-        given[key] = value
-    root = Path(given["out"] or ".")
+    root, experiment = where("tables", arguments)
     if folders := published(root):
         for folder in folders:
             print(*write(folder_files(folder), folder), sep="\n")
         return 0
-    results = frame.tabulate(root, given["experiment"])
+    results = frame.tabulate(root, experiment)
     paths = write(report_files(root, results), table_folder(root, results))
     print(tables.text(results))
     print(*paths, sep="\n")

@@ -1,0 +1,18 @@
+"""Which results a verb that only reads is asked for."""
+
+from pathlib import Path
+
+from bench.errors import UserError, near_misses
+
+KEYS = ("out", "experiment", "debug")
+
+
+def where(verb: str, arguments: list[str]) -> tuple[Path, str | None]:
+    """Return (folder, experiment or None) of `out=DIR experiment=NAME`; UserError for anything else."""
+    given = {"out": "results/runs"}
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if key not in KEYS or not equals:
+            raise UserError(f"{verb} takes KEY=VALUE: {argument!r}; {near_misses(key, KEYS)}")
+        given[key] = value
+    return Path(given["out"] or "."), given.get("experiment")
