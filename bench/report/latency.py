@@ -71,7 +71,7 @@ def speed_up(dense: Sequence[float], other: Sequence[float]) -> SpeedUp:
 def path(root: Path, plan: Mapping[str, Any]) -> Path:
     """Return where a plan's times lie: beside the records of a published folder, below OUT/latency elsewhere."""
     published = (root / store.RECORDS).is_file()
-    return root / ("latency.json" if published else f"latency/{plan['experiment']}-{plan['hash']}.json")
+    return root / ("latency.json" if published else f"latency/{plan['experiment']}.json")
 
 
 def read(path: Path) -> list[Timed]:

@@ -56,7 +56,7 @@ class Sweep:
 
 
 def main(arguments: list[str]) -> int:
-    """Time the finished cells of the lowest seed, write OUT/latency/EXPERIMENT-HASH.json and the tables.
+    """Time the finished cells of the lowest seed, write OUT/latency/EXPERIMENT.json and the tables.
 
     The settings are a run's, beside the fields of Sweep. What was timed before, elsewhere or with others of these,
     stays in the file. Returns 1 where a cell could not be timed.
