@@ -139,7 +139,7 @@ def test_hostile_names_are_escaped(out: Out) -> None:
 def test_a_file_of_times_is_found_beside_records_and_a_broken_one_is_named(out: Out, tmp_path: Path) -> None:
     plan = {"experiment": "digits", "hash": "h"}
     path = latency.path(tmp_path, plan)
-    assert path == tmp_path / "latency" / "digits-h.json"
+    assert path == tmp_path / "latency" / "digits.json"
     assert latency.read(path) == []
     first, _ = filters(out)
     row = timed(first, "dense", 1e-3)
