@@ -3,6 +3,7 @@
 import functools
 import itertools
 import json
+import os
 import re
 import textwrap
 from collections.abc import Iterable
@@ -65,7 +66,7 @@ def load(arguments: list[str]) -> Settings:
         "experiment": str(groups.get("experiment", ["digits"])[0]),
         "choices": [{key: config[key] for key in CHOICE} for config in composed],
         "named": sorted(plain),
-        "overrides": [line.lstrip("+~") for line in dotted],
+        "overrides": [line.lstrip("+~") for line in dotted] + ["claims"] * ("claims" in plain),
     }
     return _validated(values)
 
@@ -85,7 +86,7 @@ def _quoted(argument: str) -> str:
     if key in PATHS:
         return f"{key}={_quote(value)}"
     inner = value[1:-1] if value.startswith("[") and value.endswith("]") else value
-    items = [inner] if Path(inner).exists() else [item.strip() for item in inner.split(",")]
+    items = [inner] if os.path.exists(inner) else [item.strip() for item in inner.split(",")]
     options = any(item.startswith(("{", "'", '"')) for item in items)
     if key in ("criterion", *OWN) and not options and any(map(_is_path, items)):
         return f"{key}=[{','.join(_quote(item) if _is_path(item) else item for item in items)}]"

@@ -209,6 +209,9 @@ class Settings(Frozen):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Settings":
+        names = [claim.name for claim in self.claims]
+        if len(set(names)) < len(names):
+            raise ValueError("two claims have one name")
         if any(isinstance(schedule, Iterative) and schedule.end is not None for schedule in self.schedule):
             raise ValueError("schedule has no option `end`: with `stop` the path leads to the largest sparsity given")
         if "tf32" in self.precision and self.device == "cpu":

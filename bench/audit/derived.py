@@ -23,6 +23,8 @@ def check(evidence: Evidence, findings: Findings) -> None:
     except UserError as error:
         findings.problem(root.name, str(error), "no table can be made of these records")
         return
+    for name in sorted({*made} - {path.name for path in root.iterdir()}):
+        findings.problem(f"{root.name}/{name}", "it is missing", "`make tables` makes it again")
     for path in sorted(path for path in root.iterdir() if path.name not in OWN):
         if path.name not in made:
             findings.unchecked[f"files that no report makes, {root.name}/{path.name} the first"] += 1

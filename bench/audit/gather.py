@@ -1,5 +1,6 @@
 """Reads what is audited: OUT folders and published ones."""
 
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,16 +65,17 @@ def _published(root: Path, findings: Findings) -> Evidence:
     try:
         frame = store.load_records(root)
         details = store.load_details(root)
-    except store.CorruptError as error:
+        plan = store.load_plan(root)
+    except UserError as error:
         findings.problem(root.name, str(error), "it is not what was published")
         return Evidence(root)
+    _check_times(root, plan, findings)
     entries = []
     rows = frame[frame["status"] != "missing"]  # the plan has them, and nobody ran them
     for raw in rows.to_dict("records"):
         columns = {str(name): _plain(value) for name, value in raw.items() if name not in store.DETAILS}
         own = _details(details.get(columns["cell"], {}))
         entries.append(Entry(columns["cell"], f"{root.name} {columns['cell']}", columns, **own))
-    plan = store.load_plan(root)
     outside = {entry.id for entry in entries} - {row["cell"] for row in plan["cells"]}
     for number in sorted(outside):
         findings.problem(
@@ -81,6 +83,17 @@ def _published(root: Path, findings: Findings) -> Evidence:
         )
     table = Table(f"{root.name}/plan.json", plan, {entry.id: entry for entry in entries})
     return Evidence(root, [table], entries)
+
+
+def _check_times(root: Path, plan: dict[str, Any], findings: Findings) -> None:
+    """Times and claims have nothing that they could contradict but the hash that was published with them."""
+    times = root / "latency.json"
+    if times.is_file():
+        if hashlib.sha256(times.read_bytes()).hexdigest() != plan.get("latency_sha256"):
+            findings.problem(f"{root.name}/latency.json", "its hash is not the plan's", "the times are of another run")
+        findings.unchecked["files of times, which nothing else could contradict"] += 1
+    if plan.get("claims"):
+        findings.unchecked["claims: when they were written down"] += len(plan["claims"])
 
 
 def _details(record: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""Claims that an experiment wrote down before it ran, judged by its records: holds, does not hold, not shown."""
+"""Claims of an experiment's file, judged by its records: holds, does not hold, not shown."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pandas as pd
@@ -9,7 +9,7 @@ from scipy import stats
 
 from bench.cell import CONTROLS
 from bench.report import render, statistics
-from bench.report.frame import MEASURES, Results, measures
+from bench.report.frame import ENVIRONMENT, MEASURES, Results, measures
 from bench.report.summary import DECIMALS
 from bench.report.table import Column, Report, Row, Table
 
@@ -28,9 +28,10 @@ COLUMNS = (
 def judged(results: Results) -> pd.DataFrame:
     """Return COLUMNS, a row for each claim and (dataset, model).
 
-    planned, pairs: seeds of which both sides are asked for, are done. first, second: means (null where a layer never
-    empties). difference: first less second, mean over pairs, with its 95 % (low, high) and 90 % t interval. ahead,
-    behind: seeds in which first is above, below second. reason: why nothing is shown, or empty.
+    planned, pairs: seeds that are asked for; of which both sides are done, under the same conditions. first, second:
+    means (of first_empty medians, inf where no target empties a layer). difference: first less second, mean over
+    pairs, with its 95 % (low, high) and 90 % t interval. ahead, behind: seeds in which first is above, below second.
+    reason: why nothing is shown, or empty.
     """
     rows = [row for claim in results.plan.get("claims", []) for row in _judged(results.frame, claim)]
     return pd.DataFrame(rows, columns=COLUMNS)
@@ -46,13 +47,28 @@ def files(results: Results) -> dict[str, bytes]:
 
 def _judged(frame: pd.DataFrame, claim: dict[str, Any]) -> Iterator[dict[str, Any]]:
     pruned = frame[~frame["criterion"].isin(CONTROLS)]
-    sides = [_values(pruned[_chosen(pruned, claim[side])], claim["measure"]) for side in ("first", "second")]
-    pairs = sides[0].merge(sides[1], on=PAIR, how="outer", suffixes=("_first", "_second"))
-    for (dataset, model), own in pairs.groupby(PAIR[:2], sort=False):
+    made = [" ".join(map(str, row)) for row in pruned[_conditions(claim)].itertuples(index=False)]
+    pruned = pruned.assign(made=made)
+    sides = [pruned[_chosen(pruned, claim[side])] for side in ("first", "second")]
+    values = [_values(cells, claim["measure"]) for cells in sides]
+    pairs = values[0].merge(values[1], on=PAIR, how="outer", suffixes=("_first", "_second"))
+    for dataset, model in pruned[PAIR[:2]].drop_duplicates().itertuples(index=False):
+        own = pairs[(pairs["dataset"] == dataset) & (pairs["model"] == model)]
         facts = {"claim": claim["name"], "says": claim["says"], "dataset": dataset, "model": model}
         facts |= {name: claim[name] for name in ("relation", "margin")}
         facts |= {"measure": measures(frame)[0] if claim["measure"] == "accuracy" else claim["measure"]}
-        yield facts | _verdict(claim, own)
+        if any(_vague(cells, claim["measure"]) for cells in sides):
+            reason = "a side names none or several cells"
+            yield facts | {"planned": len(own), "pairs": 0, "verdict": OPEN, "reason": reason}
+        else:
+            yield facts | _verdict(claim, own)
+
+
+def _conditions(claim: dict[str, Any]) -> list[str]:
+    """Return the columns in which the cells of a pair are to be equal: all that the claim is not about."""
+    about = {*claim["first"], *claim["second"]}
+    about |= {"recipe_hash"} if "recipe" in about else set()
+    return [name for name in ("recipe", "precision", "device", *ENVIRONMENT) if name not in about]
 
 
 def _chosen(frame: pd.DataFrame, columns: dict[str, Any]) -> "pd.Series[bool]":
@@ -63,35 +79,43 @@ def _chosen(frame: pd.DataFrame, columns: dict[str, Any]) -> "pd.Series[bool]":
     return chosen
 
 
+def _vague(cells: pd.DataFrame, measure: str) -> bool:
+    """Whether a side does not say which cell of a seed is meant; first_empty looks at all of its targets."""
+    return cells.empty or (measure != "first_empty" and bool(cells.duplicated(PAIR).any()))
+
+
 def _values(cells: pd.DataFrame, measure: str) -> pd.DataFrame:
-    """Return PAIR and `value`, NaN for a seed of which a cell is not done."""
-    done = cells.assign(done=cells["status"] == "ok", empty=cells["collapsed_layers"] > 0)
+    """Return PAIR, `made` and `value`, NaN for a seed of which a cell is not done; first_empty: inf where none is."""
     if measure == "first_empty":
-        reached = done["sparsity_target"].where(done["empty"], math.inf)
-        seeds = done.assign(value=reached.where(done["done"])).groupby(PAIR, sort=False)["value"]
-        return seeds.agg(lambda targets: targets.min(skipna=False)).reset_index()
-    column = measures(cells)[0] if measure == "accuracy" else "collapsed_layers"
-    seeds = done.assign(value=done[column].where(done["done"])).groupby(PAIR, sort=False)["value"]
-    # More than one cell a seed is a claim that does not say which.
-    return seeds.agg(lambda values: values.iloc[0] if len(values) == 1 else math.nan).reset_index()
+        values = cells["sparsity_target"].where(cells["collapsed_layers"] > 0, math.inf)
+    else:
+        values = cells[measures(cells)[0] if measure == "accuracy" else "collapsed_layers"]
+    done = cells.assign(value=pd.to_numeric(values).where(cells["status"] == "ok"))
+    seeds = done.groupby(PAIR, sort=False)
+    return seeds.agg(value=("value", lambda v: v.min(skipna=False)), made=("made", "first")).reset_index()
 
 
 def _verdict(claim: dict[str, Any], own: pd.DataFrame) -> dict[str, Any]:
-    pairs = own.dropna(subset=["value_first", "value_second"])
+    done = own.dropna(subset=["value_first", "value_second"])
+    pairs = done[done["made_first"] == done["made_second"]]
     first, second = pairs["value_first"], pairs["value_second"]
+    middle = pd.Series.median if claim["measure"] == "first_empty" else pd.Series.mean
     facts: dict[str, Any] = {"planned": len(own), "pairs": len(pairs)}
-    facts |= {"first": _mean(first), "second": _mean(second)}
+    facts |= {"first": float(middle(first)), "second": float(middle(second))}
     facts |= {"ahead": int((first > second).sum()), "behind": int((first < second).sum())}
+    mixed = " from one machine, one recipe and the same versions" if len(pairs) < len(done) else ""
+    if len(pairs) < statistics.LEAST_PAIRS:
+        return facts | {"verdict": OPEN, "reason": f"too few seeds{mixed}"}
     if claim["measure"] != "accuracy":
         return facts | _by_count(claim["relation"], facts["ahead"], facts["behind"])
     # Equal counts of test images can differ in their last bits.
     differences = (first - second).round(10).to_numpy(float)
     low, high = (float(end) for end in statistics.t_interval(differences))
     narrow = tuple(float(end) for end in statistics.t_interval(differences, 1 - 2 * statistics.ALPHA))
-    facts |= {"difference": _mean(first - second), "low": low, "high": high, "low_90": narrow[0], "high_90": narrow[1]}
+    facts |= {"difference": float(differences.mean()), "low": low, "high": high}
+    facts |= {"low_90": narrow[0], "high_90": narrow[1]}
     if math.isnan(low):
-        few = len(pairs) < statistics.LEAST_PAIRS
-        return facts | {"verdict": OPEN, "reason": "too few seeds" if few else "all differences are equal"}
+        return facts | {"verdict": OPEN, "reason": "all differences are equal"}
     return facts | {"verdict": _by_interval(claim["relation"], claim["margin"], (low, high), narrow), "reason": ""}
 
 
@@ -112,18 +136,13 @@ def _by_count(relation: str, ahead: int, behind: int) -> dict[str, Any]:
     return {"verdict": HOLDS if (ahead > behind) == (relation == "above") else FAILS, "reason": ""}
 
 
-def _mean(values: "pd.Series[float]") -> float | None:
-    mean = values.mean()
-    return float(mean) if math.isfinite(mean) else None
-
-
 LEGEND = (
-    "Written down before the run. A difference is judged by its 95 % t interval over pairs of the same seed, an "
+    "Stated in the experiment's file. A difference is judged by its 95 % t interval over pairs of the same seed, an "
     "equivalence by its 90 % interval inside the margin (two one-sided tests), a count by a two-sided sign test.",
     "Each claim is judged by itself. not shown: the seeds that there are decide neither way.",
 )
 
-HEADINGS = ("claim", "model", "first", "second", "difference", "interval", "seeds", "verdict")
+HEADINGS = ("claim", "network", "first", "second", "difference", "interval", "seeds", "verdict")
 
 
 def _table(found: pd.DataFrame) -> Table:
@@ -140,8 +159,7 @@ def _cells(row: "pd.Series[Any]") -> tuple[str, ...]:
     counted = row["measure"] not in MEASURES
     places = 0 if counted else DECIMALS[row["measure"]] + 1
     number, signed = "{:.5g}".format if counted else f"{{:.{places}f}}".format, f"{{:+.{places}f}}".format
-    never = "never" if row["measure"] == "first_empty" else ""
-    means = [never if pd.isna(row[side]) else number(row[side]) for side in ("first", "second")]
+    means = [_middle(row[side], number) for side in ("first", "second")]
     difference = f"{row['ahead']} above, {row['behind']} below"
     interval = ""
     if not counted:
@@ -151,4 +169,9 @@ def _cells(row: "pd.Series[Any]") -> tuple[str, ...]:
         interval = "" if pd.isna(row["low"]) else f"{ends[0]} to {ends[1]} ({level} %)"
     reason = f" ({row['reason']})" if row["reason"] else ""
     seeds = f"{row['pairs']}" if row["pairs"] == row["planned"] else f"{row['pairs']} of {row['planned']}"
-    return (str(row["claim"]), str(row["model"]), *means, difference, interval, seeds, f"{row['verdict']}{reason}")
+    network = f"{row['dataset']} {row['model']}"
+    return (str(row["claim"]), network, *means, difference, interval, seeds, f"{row['verdict']}{reason}")
+
+
+def _middle(value: float, number: Callable[[float], str]) -> str:
+    return "" if pd.isna(value) else "never" if math.isinf(value) else number(value)

@@ -228,9 +228,12 @@ def write(units: pd.DataFrame, folder: Path) -> list[Path]:
 
 
 def read(path: Path) -> pd.DataFrame:
-    """Return the units of a units.csv, as `write` was given them."""
-    # As text first: pandas reads numbers with less than their last digit.
-    text = pd.read_csv(path, dtype=str, keep_default_na=False)
-    numbers = {name: [float(value or "nan") for value in text[name]] for name in ("change", "score")}
-    counts = {name: text[name].astype(int) for name in ("seed", "images", "unit")}
-    return text.assign(**numbers, **counts, reason=text["reason"].astype(object).replace("", None))
+    """Return the units of a units.csv, as `write` was given them; CorruptError for a file that holds something else."""
+    try:
+        # As text first: pandas reads numbers with less than their last digit.
+        text = pd.read_csv(path, dtype=str, keep_default_na=False)
+        numbers = {name: [float(value or "nan") for value in text[name]] for name in ("change", "score")}
+        counts = {name: text[name].astype(int) for name in ("seed", "images", "unit")}
+        return text.assign(**numbers, **counts, reason=text["reason"].astype(object).replace("", None))
+    except (ValueError, KeyError):
+        raise store.CorruptError(f"{path} is corrupt: it holds no table of units") from None

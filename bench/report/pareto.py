@@ -106,7 +106,9 @@ def _front(own: pd.DataFrame) -> "pd.Series[bool]":
 
 def report(results: Results, found: pd.DataFrame) -> Report:
     """Return a table of the members of each front, from the least to the most that is saved; all points beside it."""
-    tables = [_table(str(name), own) for (name, *_), own in found.groupby(["saving", *NET], sort=False)]
+    tables = [
+        _table(str(name), own) for (name, *_), own in found.groupby(["saving", *NET], sort=False) if own["front"].any()
+    ]
     return Report("pareto", str(results.plan["experiment"]), "Pareto fronts", tuple(tables), LEGEND, found)
 
 

@@ -34,13 +34,16 @@ def main(arguments: list[str]) -> int:
             raise UserError(f"{said}; run the experiment to its end first, or publish as it is with partial=true")
         print(said, file=sys.stderr)
     folder = PUBLISHED / names[0]
+    _check_own(folder, str(results.plan["experiment"]))
     buffer = io.BytesIO()
     store.with_details(results.frame, store.load_details(root)).to_parquet(buffer, index=False)
     plan = results.plan | {"records_sha256": hashlib.sha256(buffer.getvalue()).hexdigest()}
     plan |= {"partial": True} if missing else {}
-    files = {store.RECORDS: buffer.getvalue(), "plan.json": (json.dumps(plan, indent=1) + "\n").encode()}
+    files = {store.RECORDS: buffer.getvalue()}
     if (times := latency.path(root, results.plan)).is_file():
         files["latency.json"] = times.read_bytes()
+        plan["latency_sha256"] = hashlib.sha256(files["latency.json"]).hexdigest()
+    files["plan.json"] = (json.dumps(plan, indent=1) + "\n").encode()
     write(files, folder)
     made = write(folder_files(folder), folder)
     # What an earlier plan of this name had and this one has not must not stay behind.
@@ -48,3 +51,13 @@ def main(arguments: list[str]) -> int:
         path.unlink()
     print(*made, sep="\n")
     return 0
+
+
+def _check_own(folder: Path, experiment: str) -> None:
+    """Refuse a folder that holds anything but an earlier publication of the experiment."""
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return
+    held = store.load_plan(folder)["experiment"] if (folder / "plan.json").is_file() else None
+    if held != experiment:
+        what = f"experiment {held!r}" if held else "something else"
+        raise UserError(f"{folder} holds {what}: give another name, or remove the folder")

@@ -1,5 +1,6 @@
 """`tables`: the tables and figures of one plan, or of all that is published, from records."""
 
+from bench.errors import UserError
 from bench.report import frame, tables
 from bench.report.write import folder_files, published, report_files, table_folder, write
 from bench.verbs.where import where
@@ -12,6 +13,8 @@ def main(arguments: list[str]) -> int:
     """
     root, experiment = where("tables", arguments)
     if folders := published(root):
+        if experiment:
+            raise UserError(f"{root} is published: its reports are made again all together; leave experiment out")
         for folder in folders:
             print(*write(folder_files(folder), folder), sep="\n")
         return 0

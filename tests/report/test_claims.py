@@ -81,7 +81,7 @@ def test_the_first_empty_layer_is_counted_by_seeds(out: Out) -> None:
     row = claims.judged(out.results()).iloc[0]
     # Six of six: the two-sided sign test gives 2 / 2^6 = .031.
     assert (row["verdict"], row["behind"], row["first"]) == ("holds", 6, pytest.approx(0.7))
-    assert pd.isna(row["second"])
+    assert math.isinf(row["second"])  # three of six seeds never empty
     assert b"never" in claims.files(out.results())["claims.md"]
 
 
@@ -100,7 +100,23 @@ def test_a_claim_that_names_several_cells_a_seed_shows_nothing(out: Out) -> None
     cells = [*_collapse(out, "taylor", {s: [0, 1, 2] for s in range(5)})]
     cells += _collapse(out, "random", {s: [0, 0, 1] for s in range(5)})
     out.plan(*cells, claims=[ABOVE])
-    assert claims.judged(out.results()).iloc[0]["verdict"] == "not shown"
+    row = claims.judged(out.results()).iloc[0]
+    assert (row["verdict"], row["reason"]) == ("not shown", "a side names none or several cells")
+
+
+def test_cells_of_two_machines_are_no_pair(out: Out) -> None:
+    cells = [pruned(name, 0.9, seed) for name in ("taylor", "random") for seed in range(4)]
+    for cell in cells:
+        out.record(cell, 90.0 + cell["seed"] * (cell["criterion"] == "taylor"), cpu=cell["criterion"])
+    out.plan(*cells, claims=[ABOVE])
+    row = claims.judged(out.results()).iloc[0]
+    assert (row["verdict"], row["pairs"], row["planned"]) == ("not shown", 0, 4)
+    assert "one machine" in row["reason"]
+
+
+def test_a_claim_about_nothing_that_was_run_says_so(out: Out) -> None:
+    out.plan(*out.seeds("magnitude", 0.9, 90.0, 91.0), claims=[ABOVE])
+    assert claims.judged(out.results()).iloc[0]["reason"] == "a side names none or several cells"
 
 
 def test_a_plan_without_claims_has_no_file(out: Out) -> None:
