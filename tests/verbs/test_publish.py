@@ -1,0 +1,72 @@
+"""`publish` and `tables` on what is published, through main(argv)."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from bench import store
+from bench.__main__ import main
+from bench.verbs import publish
+from tests.report.conftest import Out
+
+
+@pytest.fixture
+def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(publish, "PUBLISHED", tmp_path / "published")
+    return tmp_path / "published"
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Out:
+    out = Out(tmp_path / "runs")
+    out.plan(*out.dense(98.0, 98.0), *out.seeds("taylor", 0.9, 90.0, 91.0), *out.seeds("random", 0.9, 80.0, 81.0))
+    return out
+
+
+def test_what_is_published_again_leaves_nothing_of_the_former_behind(runs: Out, published: Path) -> None:
+    assert main(["publish", "one", f"out={runs.root}"]) == 0
+    (published / "one" / "old.md").touch()
+    store.write(runs.root / "latency" / "digits.json", b"[]")
+    assert main(["publish", "one", f"out={runs.root}"]) == 0
+    assert not (published / "one" / "old.md").exists()
+    plan = json.loads((published / "one" / "plan.json").read_text())
+    assert plan["latency_sha256"] == hashlib.sha256(b"[]").hexdigest()
+    assert "partial" not in plan
+
+
+@pytest.mark.parametrize("held", ["units.csv", "plan.json"])
+def test_a_folder_of_something_else_is_kept(
+    runs: Out, published: Path, held: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = store.load_plan(runs.root) | {"experiment": "another"}
+    store.write(published / "one" / held, json.dumps(plan).encode())
+    assert main(["publish", "one", f"out={runs.root}"]) == 2
+    assert "give another name" in capsys.readouterr().err
+    assert [path.name for path in (published / "one").iterdir()] == [held]
+
+
+def test_missing_cells_are_published_only_when_asked_and_said(
+    runs: Out, published: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs.plan(*runs.dense(98.0), *runs.seeds("gradient", 0.9, 90.0, None))
+    assert main(["publish", "one", f"out={runs.root}"]) == 2
+    assert "1 of 4 cells are missing" in capsys.readouterr().err
+    assert main(["publish", "one", f"out={runs.root}", "partial=true"]) == 0
+    assert json.loads((published / "one" / "plan.json").read_text())["partial"] is True
+
+
+def test_tables_of_what_is_published_are_made_all_together(
+    runs: Out, published: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["publish", "one", f"out={runs.root}"])
+    before = {path.name: path.read_bytes() for path in (published / "one").iterdir()}
+    (published / "one" / "accuracy.md").write_text("edited")
+    assert main(["tables", f"out={published}"]) == 0
+    assert {path.name: path.read_bytes() for path in (published / "one").iterdir()} == before
+    assert main(["tables", f"out={published}", "experiment=nope"]) == 2
+    (published / "oracle").mkdir()
+    (published / "oracle" / "units.csv").write_text("garbage\n1\n")
+    assert main(["tables", f"out={published}"]) == 2
+    assert "units.csv is corrupt" in capsys.readouterr().err
