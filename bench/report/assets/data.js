@@ -48,7 +48,7 @@ const capital = text => text[0].toUpperCase() + text.slice(1);
 const measures = distinct(panels.map(panel => panel.measure)).join(" or ");
 const digits = group => (panels[group.panel].measure.includes("%") ? 1 : 3);
 const fact = name => ({ key: name, heading: capital(name), kind: "fact", value: group => group.facts[name] });
-const setting = own => said(own, different).map(text => text.replace(/^.*=(?=[a-z_]+$)/, "")).join(", ");
+const setting = own => said(own, different).map(text => text.replace(/^[a-z_]+=(?=[a-z_])/, "")).join(", ");
 const measured = (key, heading, format, text) => ({
   key, heading, kind: "number", value: group => group[key],
   text: text ?? (group => (group[key] === null ? "" : format(group[key], group))),
