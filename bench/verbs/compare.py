@@ -49,7 +49,9 @@ def _results(root: Path, name: str) -> tuple[Results, Path]:
 
 def _oracle(root: Path, name: str) -> tuple[Results, Path]:
     """Return the correlations written last, and where the report goes; UserError where there are none."""
-    found = [root / UNITS] if (root / UNITS).is_file() else [*root.glob(f"oracle/{name}-*/{UNITS}")]
+    # Another experiment's measurements would give "no such cell" in every row, and a stray file in its folder.
+    own = root.resolve().name.partition("-")[0] == name and (root / UNITS).is_file()
+    found = [root / UNITS] if own else [*root.glob(f"oracle/{name}-*/{UNITS}")]
     if not found:
         raise UserError(f"no oracle of {name} in {root}: run `python -m bench oracle experiment={name}`")
     path = max(found, key=lambda path: (path.stat().st_mtime_ns, path))

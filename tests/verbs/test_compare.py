@@ -96,3 +96,9 @@ def test_a_mistake_is_one_line(
     assert main(["compare", *arguments, *([f"out={tmp_path}"] if arguments else [])]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert words in line
+
+
+def test_the_oracle_of_another_experiment_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", "molchanov2019", f"out={ORACLE.parent}"]) == 2
+    assert "no oracle of molchanov2019" in capsys.readouterr().err
+    assert not (ORACLE.parent / "compare.md").exists()
