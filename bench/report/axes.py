@@ -91,4 +91,4 @@ def power(value: float) -> str:
     """Return a power of ten as 0.01, 1, 100, or 10⁻⁵ where that is shorter."""
     exponent = round(math.log10(value))
     superscript = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-    return f"{value:g}" if abs(exponent) < 3 else f"10{str(exponent).translate(superscript)}"
+    return f"{value:.3g}" if abs(exponent) < 3 else f"10{str(exponent).translate(superscript)}"
