@@ -66,7 +66,10 @@ def load(arguments: list[str]) -> Settings:
         "experiment": str(groups.get("experiment", ["digits"])[0]),
         "choices": [{key: config[key] for key in CHOICE} for config in composed],
         "named": sorted(plain),
-        "overrides": [line.lstrip("+~") for line in dotted] + ["claims"] * ("claims" in plain),
+        "overrides": [
+            *(line.lstrip("+~") for line in dotted),
+            *(argument for argument in arguments if argument.startswith("claims=")),
+        ],
     }
     return _validated(values)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bench import artefacts, data, store
 from bench.artefacts import MASKS, PRUNED, WEIGHTS
@@ -19,11 +19,9 @@ from bench.errors import UserError
 from bench.lineage import Lineage, copied
 from bench.masks import Masks, apply_masks_
 from bench.measure import machine
-from bench.measure.accuracy import reestimated_batchnorm
 from bench.prune import Pruner, structure_of
-from bench.run import ablate, become_dense, initial, read_test, set_tf32, sizes
+from bench.run import ablate, become_dense, initial, read_pruned, read_test, set_tf32, sizes
 from bench.schedule import pruning_steps
-from bench.score import scoring_set
 from bench.stage import TENSORS, Made, Workbench
 from bench.tasks import Reread
 from criteria import CriterionError
@@ -117,7 +115,7 @@ def _read_pruned(cell: Cell, masks: Masks, samples: Data, archive: Archive, foun
         if cell.when != "init":
             become_dense(cell, lineage, samples, archive)
         apply_masks_(lineage.model, masks)
-    _read(cell, lineage.model, samples, found)
+    found.columns |= read_pruned(lineage.model, cell, samples)
 
 
 def _pruned_again(cell: Cell, samples: Data, archive: Archive) -> Lineage:
@@ -131,10 +129,3 @@ def _pruned_again(cell: Cell, samples: Data, archive: Archive) -> Lineage:
         pruner.prune_(lineage, target)
     ablate(cell, lineage, before, samples, archive)
     return lineage
-
-
-def _read(cell: Cell, model: nn.Module, samples: Data, found: Reread) -> None:
-    measured = samples.measure
-    found.columns[f"{measured}_pruned"] = read_test(model, cell, samples)[measured]
-    with reestimated_batchnorm(model, scoring_set(cell, samples)):
-        found.columns[f"{measured}_pruned_bn"] = read_test(model, cell, samples)[measured]

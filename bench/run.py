@@ -239,9 +239,7 @@ def measure(cell: Cell, lineage: Lineage, samples: Data, weights: bytes, bench: 
         columns[f"{measured}_dense"] = read_dense(cell, samples, bench)
     if lineage.pruned:
         model.load_state_dict(lineage.pruned)
-        columns[f"{measured}_pruned"] = read_test(model, cell, samples)[measured]
-        with reestimated_batchnorm(model, scoring_set(cell, samples)):
-            columns[f"{measured}_pruned_bn"] = read_test(model, cell, samples)[measured]
+        columns |= read_pruned(model, cell, samples)
     model.load_state_dict(artefacts.unpack(weights, bench.device))
     columns |= read_test(model, cell, samples)
     if not math.isfinite(columns["loss"]):
@@ -275,6 +273,14 @@ def sizes(cell: Cell, lineage: Lineage, samples: Data) -> dict[str, Any]:
 def read_test(model: nn.Module, cell: Cell, samples: Data) -> dict[str, Any]:
     """Return loss, top1 and top5 (r2 in a regression) on the test set."""
     return evaluate(model, batches(samples, samples.test, BATCH), loss_function(cell.recipe))
+
+
+def read_pruned(model: nn.Module, cell: Cell, samples: Data) -> dict[str, Any]:
+    """Return top1 (r2 in a regression) right after pruning, by stored and by re-estimated batch-norm statistics."""
+    measured = samples.measure
+    columns = {f"{measured}_pruned": read_test(model, cell, samples)[measured]}
+    with reestimated_batchnorm(model, scoring_set(cell, samples)):
+        return columns | {f"{measured}_pruned_bn": read_test(model, cell, samples)[measured]}
 
 
 def read_dense(cell: Cell, samples: Data, bench: Workbench) -> float | None:

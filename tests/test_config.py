@@ -185,3 +185,8 @@ def test_every_shipped_experiment_dataset_and_model_is_valid() -> None:
         chosen = {group: known[number % len(known)] for group, known in names.items()}
         (choice,) = load(*(f"{group}={name}" for group, name in chosen.items()), "dataset.root=/data").choices
         assert {group: getattr(choice, group).name for group in chosen} == chosen
+
+
+def test_claims_of_the_command_line_are_told_as_they_can_be_given_again() -> None:
+    given = "claims=[{name: a, says: b, first: {criterion: taylor}, second: {criterion: snip}, relation: above}]"
+    assert config.load([given]).overrides == (given,)

@@ -8,8 +8,8 @@ import pandas as pd
 from scipy import stats
 
 from bench.cell import CONTROLS
-from bench.report import render, statistics
-from bench.report.frame import ENVIRONMENT, MEASURES, Results, measures
+from bench.report import comparisons, render, statistics
+from bench.report.frame import MEASURES, Results, measures
 from bench.report.summary import DECIMALS
 from bench.report.table import Column, Report, Row, Table
 
@@ -68,7 +68,7 @@ def _conditions(claim: dict[str, Any]) -> list[str]:
     """Return the columns in which the cells of a pair are to be equal: all that the claim is not about."""
     about = {*claim["first"], *claim["second"]}
     about |= {"recipe_hash"} if "recipe" in about else set()
-    return [name for name in ("recipe", "precision", "device", *ENVIRONMENT) if name not in about]
+    return [name for name in comparisons.PAIR if name not in {*PAIR, *about}]
 
 
 def _chosen(frame: pd.DataFrame, columns: dict[str, Any]) -> "pd.Series[bool]":
