@@ -13,6 +13,7 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 
 from bench.report.axes import power
 from bench.report.frame import Results
+from bench.report.layers import Details, points
 from bench.report.panels import Panel, panels
 from bench.report.style import CHARACTER, DOUBLE, SINGLE, SMALL, STYLE, rendered, wrapped
 from bench.report.summary import heading
@@ -25,9 +26,6 @@ DARK = 0.5
 """Share of the colour scale below which a mark is white."""
 ROW, LAYER = 40, 26
 """Longest names of a row and of a layer, in characters: of a longer one the begin, or the end, is shown."""
-
-Details = dict[str, dict[str, Any]]
-"""See bench.store.load_details."""
 
 
 @mpl.rc_context(STYLE)
@@ -47,14 +45,9 @@ def densities(panel: Panel, details: Details) -> pd.DataFrame:
 
     Cells that are not ok, or whose record has no layers, are left out.
     """
-    rows = []
-    for cell in panel.cells[~panel.cells["control"] & (panel.cells["status"] == "ok")].itertuples():
-        for layer in (details.get(str(cell.cell)) or {}).get("layers") or []:
-            density = layer["kept"] / max(layer["total"], 1)
-            rows.append((cell.row, cell.sparsity_target, layer["name"].removesuffix(".weight"), density))
-    names = ["row", "sparsity_target", "layer"]
-    kept = pd.DataFrame(rows, columns=[*names, "density"]).groupby(names, sort=False, dropna=False)["density"]
-    return kept.agg(density="mean", collapsed=lambda values: bool((values == 0).any())).reset_index()
+    found = points(panel, details)
+    found = found.assign(layer=found["layer"].str.removesuffix(".weight"), collapsed=found["collapsed"] > 0)
+    return found[["row", "sparsity_target", "layer", "density", "collapsed"]]
 
 
 @mpl.rc_context(STYLE)

@@ -11,8 +11,8 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from bench.report.axes import power
-from bench.report.density import Details
 from bench.report.frame import Results
+from bench.report.layers import Details
 from bench.report.panels import Panel, panels
 from bench.report.style import DOUBLE, SINGLE, SMALL, STYLE, Look, legend, looks, rendered, wrapped
 from bench.report.summary import heading

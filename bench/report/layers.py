@@ -29,7 +29,7 @@ Details = Mapping[str, Any]
 
 def files(results: Results, details: Details) -> dict[str, bytes]:
     """Return layers.md, .csv, .tex and .html; nothing where no record holds its layers."""
-    shown = [(panel, own) for panel in panels(results) if len(own := _points(panel, details))]
+    shown = [(panel, own) for panel in panels(results) if len(own := points(panel, details))]
     if not shown:
         return {}
     tables = tuple(_table(panel, own) for panel, own in shown)
@@ -38,7 +38,7 @@ def files(results: Results, details: Details) -> dict[str, bytes]:
     return render.files(Report("layers", results.plan["experiment"], SUBJECT, tables, legend, tidy))
 
 
-def _points(panel: Panel, details: Details) -> pd.DataFrame:
+def points(panel: Panel, details: Details) -> pd.DataFrame:
     """Return TIDY, one row for each row, target sparsity and layer of a panel, from the cells that are ok."""
     cells = panel.cells[panel.cells["status"].eq("ok") & ~panel.cells["control"]]
     rows = [
