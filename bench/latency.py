@@ -16,7 +16,8 @@ from bench.cell import Cell
 from bench.data import Data, batches
 from bench.measure import machine
 from bench.measure.engines import DTYPES, NoEngineError, check_outputs, outputs, ready, said, semi_structured_
-from bench.measure.latency import Run, conditions, fastest, race
+from bench.measure.latency import Run, conditions, race
+from bench.mode import kernels
 from bench.prune import structure_of
 from bench.run import initial
 from bench.seeds import generator
@@ -38,7 +39,7 @@ class Latency:
         torch.compiler.reset()  # what was compiled before would be looked through, and at last keep out what is new
         runs: dict[str, Run] = {}
         reasons: dict[str, str] = {}
-        with fastest():
+        with kernels(deterministic=False):
             for variant in VARIANTS:
                 try:
                     runs[variant] = self._ready(asked, variant, threads)

@@ -16,7 +16,8 @@ from bench import config, plan, store
 from bench.__main__ import main
 from bench.gpu import numbers, report, steps, table, timings
 from bench.gpu.rows import Row, bounded
-from bench.gpu.setting import Sizes, mode
+from bench.gpu.setting import Sizes
+from bench.mode import kernels
 from bench.verbs import gpu_check
 
 CPU = torch.device("cpu")
@@ -132,7 +133,7 @@ def test_differences_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_mode_is_restored() -> None:
     before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    with mode(tf32=True):
+    with kernels(tf32=True):
         assert torch.backends.cuda.matmul.allow_tf32
         assert torch.are_deterministic_algorithms_enabled()
     assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == before

@@ -14,8 +14,9 @@ from bench.channels import channels
 from bench.compact import Compacted
 from bench.data import batches
 from bench.gpu.rows import Row, bounded, failure
-from bench.gpu.setting import CLASSES, Sizes, images, largest, mode, network, trained, trainer
+from bench.gpu.setting import CLASSES, Sizes, images, largest, network, trained, trainer
 from bench.masks import Masks, apply_masks_, select
+from bench.mode import kernels
 from bench.models import build
 from bench.seeds import generator, global_stream, restored_generators
 from bench.structured import sound, unit_masks
@@ -37,7 +38,7 @@ def scores(name: str, form: str, device: torch.device, sizes: Sizes) -> list[Row
     """Compare a criterion's scores and masks on the CPU with those on the device, and these with a second reading."""
     try:
         criterion = _loaded(name, form)
-        with mode():
+        with kernels():
             expected, masks = _scored(criterion, torch.device("cpu"), sizes)
             (first, others), (second, _) = (_scored(criterion, device, sizes) for _ in range(2))
     except CriterionError as error:
@@ -88,7 +89,7 @@ def deterministic(device: torch.device, sizes: Sizes) -> list[Row]:
         ends = []
         for _ in range(2):
             model = network(sizes.depth).to(device)
-            with mode(tf32=precision == "tf32"):
+            with kernels(tf32=precision == "tf32"):
                 trainer(model, sizes, device, precision).run(sizes.steps, lambda row: None)
             ends.append(model.state_dict())
         rows.append(bounded(f"{precision}: weights that differ after two trainings", differing(*ends), 0))
@@ -104,7 +105,7 @@ def networks(device: torch.device, sizes: Sizes) -> list[Row]:
     for name in sizes.networks:
         label = f"{name}: gradients that differ when computed twice"
         try:
-            with mode():
+            with kernels():
                 one, other = (_gradients(name, device, sizes) for _ in range(2))
             rows.append(bounded(label, differing(one, other), 0))
         except Exception as error:  # of one network, which says nothing of the next
@@ -137,7 +138,7 @@ def compacted(device: torch.device, sizes: Sizes) -> list[Row]:
         (f"resnet{sizes.depth}", lambda: network(sizes.depth), sizes.side),
         ("vit_tiny", vit, sizes.vit_side),
     ):
-        with mode():
+        with kernels():
             rows += _compacted(name, make, side, device)
     return rows
 

@@ -2,8 +2,6 @@
 
 import copy
 import functools
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -43,20 +41,6 @@ class Sizes:
     vit_depth: int = 12
     linears: tuple[tuple[int, int, int], ...] = ((4096, 4096, 4096), (64 * 197, 768, 3072))
     """Rows, inputs and outputs of linear layers: a large one, and that of ViT-B's MLP for 64 images."""
-
-
-@contextmanager
-def mode(deterministic: bool = True, tf32: bool = False) -> Iterator[None]:
-    """Compute inside the block as a worker does (bench.worker); not deterministic: as fast as cuDNN can. Restored."""
-    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = (torch.are_deterministic_algorithms_enabled(), cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32)
-    torch.use_deterministic_algorithms(deterministic)
-    cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = not deterministic, tf32, tf32
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before[0])
-        cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = before[1:]
 
 
 def network(depth: int) -> nn.Module:

@@ -12,8 +12,9 @@ from torch.utils.benchmark import Measurement, Timer
 from bench.axes import NM
 from bench.data import batches
 from bench.gpu.rows import Row, bounded, reason
-from bench.gpu.setting import Sizes, images, largest, mode, network, recipe, trainer
+from bench.gpu.setting import Sizes, images, largest, network, recipe, trainer
 from bench.granularity import select_nm
+from bench.mode import kernels
 from bench.seeds import generator
 from bench.train import make_optimizer
 
@@ -40,9 +41,9 @@ def training_steps(device: torch.device, sizes: Sizes) -> list[Row]:
         # Each a network and momentum of its own, or one would train on what the other has left.
         ours = Ours(network(sizes.depth).to(device).to(memory_format=layout), sizes, device, precision)
         bare = Bare(network(sizes.depth).to(device).to(memory_format=layout), sizes, device, precision)
-        with mode(tf32=precision == "tf32"):
+        with kernels(tf32=precision == "tf32"):
             step, plain = race(device, sizes, ours, bare)
-        with mode(deterministic=False, tf32=precision == "tf32"):
+        with kernels(deterministic=False, tf32=precision == "tf32"):
             (free,) = race(device, sizes, bare)
         first = first or plain
         note = f"{1e3 * step:.3f} ms against {1e3 * plain:.3f} ms, {sizes.batch / step:.0f} images/s"
@@ -118,7 +119,7 @@ def semi_structured(device: torch.device, sizes: Sizes) -> list[Row]:
             for backend in BACKENDS:
                 name = f"{'x'.join(map(str, shape))} {str(dtype).removeprefix('torch.')} {backend}"
                 try:
-                    with mode(deterministic=False), torch.no_grad():
+                    with kernels(deterministic=False), torch.no_grad():
                         rows += _against_dense(name, inputs, weight, backend)
                 except Exception as error:  # whatever a build, a driver or a card has against it
                     rows.append(Row(name, note=f"no kernel: {reason(error)}"))

@@ -6,8 +6,7 @@ import statistics
 import subprocess
 import time
 import timeit
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,20 +95,6 @@ def _times(turns: list[list[float]]) -> Times:
 def _rounded(seconds: float) -> float:
     """Return six digits: more than a clock is good for."""
     return float(f"{seconds:.6g}")
-
-
-@contextmanager
-def fastest() -> Iterator[None]:
-    """Compute inside the block as in use, not as in training: no determinism, cuDNN chooses, no TF32. Restored."""
-    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = (torch.are_deterministic_algorithms_enabled(), cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32)
-    torch.use_deterministic_algorithms(False)
-    cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = True, False, False
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before[0])
-        cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = before[1:]
 
 
 def conditions(device: torch.device) -> dict[str, Any]:

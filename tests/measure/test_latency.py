@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from bench.measure import latency
-from bench.measure.latency import conditions, fastest, race
+from bench.measure.latency import conditions, race
+from bench.mode import kernels
 from bench.seeds import generator
 
 CPU = torch.device("cpu")
@@ -46,7 +47,7 @@ def test_inside_fastest_nothing_is_deterministic_and_outside_all_is_as_before() 
     before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(True)
     try:
-        with fastest():
+        with kernels(deterministic=False):
             inside = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
         assert inside == (False, True)
         assert torch.are_deterministic_algorithms_enabled()
