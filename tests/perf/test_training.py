@@ -1,5 +1,9 @@
 """What the harness adds to the arithmetic of training: data order, crops and flips, rates, losses, masks."""
 
+import multiprocessing
+import resource
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -9,6 +13,7 @@ from bench.data import batches
 from bench.models.resnet import resnet
 from bench.schedule import training_rates
 from bench.train import Trainer, make_optimizer
+from bench.worker import keep_freed_memory
 from criteria.tools.parameters import prunable
 from tests.helpers import data, recipe
 from tests.perf.timing import one_thread, race
@@ -59,3 +64,23 @@ def test_an_epoch_costs_hardly_more_than_its_arithmetic_and_masks_next_to_nothin
     print(f"masked / trainer {seconds['masked'] / seconds['trainer']:.3f}, bound 1.03")
     assert seconds["trainer"] <= 1.05 * seconds["bare"]
     assert seconds["masked"] <= 1.03 * seconds["trainer"]
+
+
+def _faults(keep: bool) -> int:
+    """Return how many pages the kernel had to provide for an epoch after the first."""
+    if keep:
+        keep_freed_memory()
+    epoch = Bare()
+    epoch()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    epoch()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+@pytest.mark.perf
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator")
+def test_a_workers_steps_take_their_memory_from_the_steps_before() -> None:
+    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+        plain, kept = pool.map(_faults, [False, True], chunksize=1)
+    print(f"page faults an epoch: {plain} plain, {kept} kept")
+    assert kept < plain / 4
