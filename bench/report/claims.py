@@ -39,10 +39,14 @@ def judged(results: Results) -> pd.DataFrame:
 
 def files(results: Results) -> dict[str, bytes]:
     """Return claims.md, .csv, .tex and .html; nothing where the plan claims nothing."""
+    return render.files(report(results))
+
+
+def report(results: Results) -> Report:
+    """Return a table of the claims and their verdicts; no table where the plan claims nothing."""
     found = judged(results)
-    if found.empty:
-        return {}
-    return render.files(Report("claims", results.plan["experiment"], SUBJECT, (_table(found),), LEGEND[1:], found))
+    shown = () if found.empty else (_table(found, results.plan["claims"]),)
+    return Report("claims", results.plan["experiment"], SUBJECT, shown, LEGEND[1:], found)
 
 
 def _judged(frame: pd.DataFrame, claim: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -142,13 +146,26 @@ LEGEND = (
     "Each claim is judged by itself. not shown: the seeds that there are decide neither way.",
 )
 
-HEADINGS = ("claim", "network", "first", "second", "difference", "interval", "seeds", "verdict")
+HEADINGS = ("claim", "network", "measure", "first", "second", "difference", "interval", "seeds", "verdict")
+
+MEASURED = {
+    "top1": "top-1 (%)",
+    "r2": "R²",
+    "empty_layers": "empty layers",
+    "first_empty": "sparsity that first empties a layer",
+}
 
 
-def _table(found: pd.DataFrame) -> Table:
-    said = [f"{row['claim']}: {row['says']}{_margin(row)}." for _, row in found.drop_duplicates("claim").iterrows()]
+def _table(found: pd.DataFrame, claims: list[dict[str, Any]]) -> Table:
+    said = [f"{row['claim']}: {row['says']}{_margin(row)}" for _, row in found.drop_duplicates("claim").iterrows()]
     rows = tuple(Row(_cells(row)) for _, row in found.iterrows())
-    return Table(SUBJECT, "", "; ".join(said), tuple(map(Column, HEADINGS)), rows, (LEGEND[0],), stub=2)
+    sides = "; ".join(f"{claim['name']}: {_side(claim['first'])} and {_side(claim['second'])}" for claim in claims)
+    notes = (f"First and second, means over seeds (the median of a sparsity): {sides}.", LEGEND[0])
+    return Table(SUBJECT, "", "; ".join(said), tuple(map(Column, HEADINGS)), rows, notes, stub=2)
+
+
+def _side(columns: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in columns.items())
 
 
 def _margin(row: "pd.Series[Any]") -> str:
@@ -170,7 +187,16 @@ def _cells(row: "pd.Series[Any]") -> tuple[str, ...]:
     reason = f" ({row['reason']})" if row["reason"] else ""
     seeds = f"{row['pairs']}" if row["pairs"] == row["planned"] else f"{row['pairs']} of {row['planned']}"
     network = f"{row['dataset']} {row['model']}"
-    return (str(row["claim"]), network, *means, difference, interval, seeds, f"{row['verdict']}{reason}")
+    return (
+        str(row["claim"]),
+        network,
+        MEASURED[row["measure"]],
+        *means,
+        difference,
+        interval,
+        seeds,
+        f"{row['verdict']}{reason}",
+    )
 
 
 def _middle(value: float, number: Callable[[float], str]) -> str:

@@ -23,10 +23,10 @@ ul{font-size:.9em;color:#444}
 
 FRAGMENT = """
 <section>
-<h1>{{ report.heading }}</h1>
+<h{{ level }}>{{ report.heading }}</h{{ level }}>
 {%- for table in report.tables %}
 {%- if table.title %}
-<h2>{{ table.title }}</h2>
+<h{{ level + 1 }}>{{ table.title }}</h{{ level + 1 }}>
 {%- endif %}
 <p>{{ table.about }}</p>
 <div class="wide"><table>
@@ -80,9 +80,9 @@ PAGE = """<!doctype html>
 """
 
 
-def fragment(report: Report) -> str:
-    """Return a report as one `section`, every text escaped; the best of a column is strong."""
-    return _template(FRAGMENT).render(report=report).strip()
+def fragment(report: Report, level: int = 1) -> str:
+    """Return a report as one `section` headed by h`level`, every text escaped; the best of a column is strong."""
+    return _template(FRAGMENT).render(report=report, level=level).strip()
 
 
 def page(report: Report) -> str:

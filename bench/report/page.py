@@ -11,6 +11,8 @@ import jinja2
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from bench.report import html as tables
+from bench.report.frame import untrained
 from bench.report.page_data import Book, details, overview
 
 SCRIPTS = ("data", "table", "curves", "drawer", "start")
@@ -18,7 +20,8 @@ SCRIPTS = ("data", "table", "curves", "drawer", "start")
 
 
 def page(books: Sequence[Book]) -> bytes:
-    """Return the page: the same books give the same bytes."""
+    """Return the page: the same books give the same bytes. Those with accuracies come first."""
+    books = sorted(books, key=lambda book: untrained(book.results.frame))
     script = "\n".join(["'use strict';", "(() => {", *(_asset(f"{name}.js") for name in SCRIPTS), "})();"])
     plotly = get_plotlyjs()
     html = jinja2.Environment(autoescape=True).from_string(_asset("page.html.j2"))
@@ -27,9 +30,14 @@ def page(books: Sequence[Book]) -> bytes:
         script=Markup(script),
         plotly=Markup(plotly),
         hashes=[_hash(script), _hash(plotly)],
+        reports=[(book.name, _fragments(book)) for book in books if any(report.tables for report in book.reports)],
         overview=_json(overview(books)),
         details=_json(details(books)),
     ).encode()
+
+
+def _fragments(book: Book) -> Markup:
+    return Markup("".join(tables.fragment(report, level=3) for report in book.reports if report.tables))
 
 
 def _asset(name: str) -> str:

@@ -15,6 +15,7 @@ from bench.report.notes import legend, notes
 from bench.report.panels import USUAL, Panel, panels
 from bench.report.style import LINES, MARKERS, Look, looks
 from bench.report.summary import heading
+from bench.report.table import Report
 from bench.store import canonical
 
 MEANS = ("value", "value_std", "sparsity", "sparsity_effective", "params", "flops", "epochs_total")
@@ -39,6 +40,8 @@ class Book:
     results: Results
     details: Mapping[str, Mapping[str, Any]]
     """Cell -> config, curves, layers, histogram (bench.store.load_details); cells may be absent."""
+    reports: tuple[Report, ...] = ()
+    """What the page shows of it besides, as it is."""
 
 
 class Pool:

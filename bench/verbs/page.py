@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from bench import store
 from bench.errors import UserError
-from bench.report import frame
+from bench.report import claims, frame, latency
+from bench.report.frame import Results
 from bench.report.page import page
 from bench.report.page_data import Book
 from bench.report.write import published
@@ -32,11 +34,16 @@ def _books(root: Path, experiment: str | None) -> Iterator[Book]:
     folders = [folder for folder in published(root) if (folder / store.RECORDS).is_file()]
     for folder in folders:
         if experiment in (None, store.load_plan(folder)["experiment"]):
-            yield Book(folder.name, frame.tabulate(folder), store.load_details(folder))
+            yield _book(folder.name, folder, frame.tabulate(folder), store.load_details(folder))
     if folders:
         return
     written = sorted({path.stem.rpartition("-")[0] for path in root.glob("plans/*.json")})
     details = store.load_details(root)
     for name in [experiment] if experiment or not written else written:
         results = frame.tabulate(root, name)
-        yield Book(results.plan["experiment"], results, details)
+        yield _book(results.plan["experiment"], root, results, details)
+
+
+def _book(name: str, root: Path, results: Results, details: dict[str, dict[str, Any]]) -> Book:
+    times = latency.report(results, latency.read(latency.path(root, results.plan)))
+    return Book(name, results, details, (claims.report(results), times))

@@ -4,10 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from bench.report.page import page
 from bench.report.page_data import Book
+from bench.report.table import Column, Report, Row, Table
 from tests.browser import Browser, chromium, needs_chromium
 from tests.report.conftest import Out, pruned
 
@@ -41,7 +43,10 @@ def book(root: Path) -> Book:
     out.plan(*cells, failed, *out.controls(0, model=HOSTILE))
     results = out.results()
     recorded = results.frame.loc[results.frame["status"] == "ok"].to_dict("records")
-    return Book(HOSTILE, results, {cell["cell"]: details(cell) for cell in recorded})
+    columns = (Column("claim"), Column(HOSTILE))
+    claims = Table("s", "", HOSTILE, columns, (Row((HOSTILE, "holds")),), (HOSTILE,))
+    reports = (Report("claims", HOSTILE, "s", (claims,), (), pd.DataFrame()),)
+    return Book(HOSTILE, results, {cell["cell"]: details(cell) for cell in recorded}, reports)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +67,16 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 def rows(browser: Browser) -> list[list[str]]:
     """Return the texts of the leaderboard's cells."""
     return list(
-        browser.run("return [...document.querySelectorAll('tbody tr')].map(r => [...r.cells].map(c => c.textContent))")
+        browser.run(
+            "return [...document.querySelectorAll('#scroll tbody tr')].map(r => [...r.cells].map(c => c.textContent))"
+        )
+    )
+
+
+def claims(browser: Browser) -> list[str]:
+    """Return the texts of the reports that are shown."""
+    return list(
+        browser.run("return [...document.querySelectorAll('.report')].filter(r => !r.hidden).map(r => r.innerText)")
     )
 
 
@@ -116,7 +130,9 @@ def test_filters_and_headings_change_the_table(browser: Browser, built: tuple[Bo
     assert rows(browser) == []
     browser.click("[type=reset]")
     assert rows(browser) == everything
+    assert [text.count("holds") for text in claims(browser)] == [1]
     choose(browser, "experiment", "without details")
+    assert claims(browser) == []
     browser.run("[...document.querySelectorAll('thead button')].find(b => b.textContent.includes('accuracy')).click()")
     values = [row[2] for row in rows(browser)]
     numbers = [float(shown.split()[0]) for shown in values if shown[0].isdigit()]
@@ -188,6 +204,7 @@ def test_names_with_markup_are_shown_as_text(browser: Browser, built: tuple[Book
     browser.open(built[1])
     row = next(number for number, row in enumerate(rows(browser)) if row[0] == HOSTILE)
     assert browser.run("return document.querySelectorAll('img').length") == 0
+    assert claims(browser)[0].count(HOSTILE) == 5
     browser.run("document.querySelector('#curves').scrollIntoView()")
     browser.settle()
     assert HOSTILE in browser.run("return [...document.querySelectorAll('.legendtext')].map(t => t.textContent)")

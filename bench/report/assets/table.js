@@ -71,7 +71,9 @@ function render() {
   $("scroll").scrollTop = 0;
   for (const panel of panels) {
     panel.drawn = panel.groups.filter(group => group.control || passes(group, FILTERS.slice(0, -1)));
-    panel.node.hidden = panel.drawn.every(group => group.control);
+    panel.node.hidden = panel.drawn.every(group => group.control || group.value === null);
   }
+  for (const node of document.querySelectorAll(".report"))
+    node.hidden = Boolean(state.experiment) && state.experiment !== node.dataset.experiment;
   drawVisible();
 }
