@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 from bench import store
 from bench.errors import UserError
@@ -13,6 +14,8 @@ from bench.report import frame, latency
 from bench.report.write import folder_files, write
 
 PUBLISHED = Path("results/published")
+PLACED = ("dataset", "model")
+"""What of a configuration names paths."""
 KEYS = {"out", "experiment", "partial", "debug"}
 
 
@@ -36,7 +39,8 @@ def main(arguments: list[str]) -> int:
     folder = PUBLISHED / names[0]
     _check_own(folder, str(results.plan["experiment"]))
     buffer = io.BytesIO()
-    store.with_details(results.frame, store.load_details(root)).to_parquet(buffer, index=False)
+    details = {cell: without_folders(detail) for cell, detail in store.load_details(root).items()}
+    store.with_details(results.frame, details).to_parquet(buffer, index=False)
     plan = results.plan | {"records_sha256": hashlib.sha256(buffer.getvalue()).hexdigest()}
     plan |= {"partial": True} if missing else {}
     files = {store.RECORDS: buffer.getvalue()}
@@ -51,6 +55,23 @@ def main(arguments: list[str]) -> int:
         path.unlink()
     print(*made, sep="\n")
     return 0
+
+
+def without_folders(detail: dict[str, Any]) -> dict[str, Any]:
+    """Return a record's details with the absolute paths of data, weights and code as DIR/NAME."""
+    config = detail["config"]
+    if config is None:
+        return detail
+    places = {
+        group: {name: _without_folder(value) for name, value in config[group].items()}
+        for group in PLACED
+        if group in config
+    }
+    return detail | {"config": config | places}
+
+
+def _without_folder(value: Any) -> Any:
+    return re.sub("^/.*/", "DIR/", value) if isinstance(value, str) else value
 
 
 def _check_own(folder: Path, experiment: str) -> None:
