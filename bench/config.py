@@ -18,9 +18,10 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
+from bench import identity
 from bench.errors import UserError, near_misses
 from bench.frozen import Frozen
-from bench.schema import Settings
+from bench.schema import Dataset, Settings
 
 GROUPS = ("dataset", "model", "recipe")
 CHOICE = (*GROUPS, "scoring", "prunable")
@@ -51,7 +52,8 @@ def load(arguments: list[str]) -> Settings:
 
     Raises UserError in one line for an unknown key, choice or value.
     """
-    plain, groups, dotted = _sort(_parse(arguments))
+    overrides = _parse(arguments)
+    plain, groups, dotted = _sort(overrides)
     try:
         combinations = [dict(zip(groups, values, strict=True)) for values in itertools.product(*groups.values())]
         composed = [_compose(combination, dotted, plain) for combination in combinations]
@@ -69,6 +71,12 @@ def load(arguments: list[str]) -> Settings:
         "overrides": [
             *(line.lstrip("+~") for line in dotted),
             *(argument for argument in arguments if argument.startswith("claims=")),
+        ],
+        "changed": [
+            # Of a file its name: readers have other folders.
+            re.sub(r"[^\s'\"\[,=]*/", "", str(override.input_line))
+            for override in overrides
+            if _changes(override.key_or_group, plain, composed[0])
         ],
     }
     return _validated(values)
@@ -131,6 +139,13 @@ def _known(key: str) -> str:
     return near_misses(key, (*PLAIN, *CHOICE, "experiment"))
 
 
+def _changes(key: str, plain: dict[str, Any], experiment: dict[str, Any]) -> bool:
+    """Whether an argument makes another plan than the experiment's file alone; a group that is named always does."""
+    if key in (*AXES, "vary", "claims"):
+        return bool(_normal(key, plain.get(key)) != _normal(key, experiment[key]))
+    return key.split(".")[0] in CHOICE and key not in PATHS
+
+
 def _sweep(override: Override) -> Iterable[Any]:
     return override.sweep_iterator(transformer=lambda value: value)
 
@@ -164,7 +179,7 @@ def _compose(choices: dict[str, Any], dotted: list[str], plain: dict[str, Any]) 
     values: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
     missing = sorted(key for key in OmegaConf.missing_keys(config) if key.split(".")[0] not in own)
     if missing:
-        raise UserError(f"{missing[0]} is needed: give {missing[0]}=VALUE")
+        raise UserError(f"{missing[0]} is needed: give {missing[0]}={_needed(missing[0], values)}")
     values |= own
     for override in OverridesParser.create().parse_overrides(fields):
         *parents, field = override.key_or_group.split(".")
@@ -173,6 +188,14 @@ def _compose(choices: dict[str, Any], dotted: list[str], plain: dict[str, Any]) 
         group, field = path.split(".")
         values[group][field] = value
     return values
+
+
+def _needed(key: str, values: dict[str, Any]) -> str:
+    """Return what the value of a missing key is."""
+    if key != "dataset.root":
+        return "VALUE"
+    dataset = Dataset.model_validate_json(json.dumps(values["dataset"] | {"root": "DIR"}))
+    return f"DIR; {identity.where(dataset).split(', or name')[0]}"
 
 
 def _own(group: str, choice: str) -> dict[str, Any] | None:

@@ -72,6 +72,7 @@ class Plan:
             "vary": list(self.settings.vary),
             "claims": [claim.model_dump() for claim in self.settings.claims],
             "overrides": list(self.settings.overrides),
+            "changed": list(self.settings.changed),
             "validation": first.dataset.validation,
             "cells": [cell.columns() for cell in self.cells],
         }

@@ -206,6 +206,8 @@ class Settings(Frozen):
     """Keys that the command line gave."""
     overrides: tuple[str, ...] = ()
     """Fields of the groups that the command line changed, as `recipe.lr=0.01`."""
+    changed: tuple[str, ...] = ()
+    """Arguments of the command line that make another plan than the experiment's file."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "Settings":

@@ -257,5 +257,8 @@ def load_plan(root: Path, experiment: str | None = None) -> dict[str, Any]:
     paths = [published] if published.is_file() else sorted((root / "plans").glob(f"{experiment or '*'}-*.json"))
     plans = [plan for plan in map(_read_plan, paths) if experiment in (None, plan["experiment"])]
     if not plans:
-        raise UserError(f"no plan{f' of experiment {experiment!r}' if experiment else ''} in {root}: run `make bench`")
+        if not root.is_dir():
+            raise UserError(f"no plan in {root}: the folder does not exist")
+        named, chosen = (f" of experiment {experiment!r}", f" EXPERIMENT={experiment}") if experiment else ("", "")
+        raise UserError(f"no plan{named} in {root}: run `make bench{chosen} OUT={root}`")
     return max(plans, key=lambda plan: plan["written"])

@@ -16,7 +16,7 @@ from bench.report.oracle import OVERALL
 from bench.report.published import chosen
 from bench.report.summary import heading
 
-AGREES, DIFFERS, OPEN = "agrees", "differs", "cannot be said"
+AGREES, SAME, DIFFERS, OPEN = "agrees", "no difference shown", "differs", "cannot be said"
 MARGIN = 0.5
 """Percentage points by which what is `not below` may fall short."""
 KEYS = [*MEAN, "layer"]
@@ -140,8 +140,8 @@ def _figure(cells: pd.DataFrame, row: "pd.Series[str]") -> dict[str, Any]:
     if math.isnan(found.low):
         return facts | _open("neither side has a spread")
     rounding = 0.5 * 10.0 ** -len(row["value"].partition(".")[2])
-    agrees = found.low - rounding <= 0 <= found.high + rounding
-    return facts | {"verdict": AGREES if agrees else DIFFERS, "reason": ""}
+    same = found.low - rounding <= 0 <= found.high + rounding
+    return facts | {"verdict": SAME if same else DIFFERS, "reason": ""}
 
 
 def _described(ours: Sample, cells: pd.DataFrame) -> dict[str, Any]:

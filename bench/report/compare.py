@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from bench.report import grid, statistics
-from bench.report.agreement import AGREES, DIFFERS, MARGIN, OPEN, compared
+from bench.report.agreement import AGREES, DIFFERS, MARGIN, OPEN, SAME, compared
 from bench.report.frame import Results
 from bench.report.oracle import MEASURES as CORRELATIONS
 from bench.report.summary import heading
@@ -16,8 +16,8 @@ LEGEND = (
     "difference: ours less the published figure, with Welch's 95 % interval, which takes the published spread as a "
     "sample standard deviation; where none is published, ours alone counts. In standard errors: difference over its "
     "standard error.",
-    f"{AGREES}: the interval, widened by half a unit of the published figure's last digit, holds 0: no difference is "
-    f"shown, which a wide interval makes easy. {DIFFERS}: it does not. {OPEN}: fewer than {statistics.LEAST_PAIRS} "
+    f"{SAME}: the interval, widened by half a unit of the published figure's last digit, holds 0, which a wide one "
+    f"does easily. {DIFFERS}: it does not. {OPEN}: fewer than {statistics.LEAST_PAIRS} "
     "seeds of ours, or no spread.",
     "Statements are judged cell by cell, by the 95 % interval of the difference of pairs of the same seed (for a "
     "bound: of our mean; for a correlation of one network: over its units). above and below agree where it lies on "
@@ -59,8 +59,8 @@ def _setting(results: Results) -> list[str]:
     nets = results.frame[["dataset", "model", "recipe"]].drop_duplicates().to_numpy()
     titles = results.plan["titles"]
     lines = [f"Ours: {titles.get(data, data)}, {model}, recipe {recipe}." for data, model, recipe in nets]
-    overrides = results.plan.get("overrides", [])
-    return lines + ([f"Changed for this run: {', '.join(overrides)}."] if overrides else [])
+    changed = results.plan.get("changed", [])
+    return lines + ([f"Changed for this run: {', '.join(changed)}."] if changed else [])
 
 
 def _source(source: tuple[str, ...]) -> str:

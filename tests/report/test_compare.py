@@ -50,7 +50,7 @@ def test_both_spreads_give_welchs_interval(out: Out) -> None:
     assert (got["low"], got["high"]) == pytest.approx((interval.low, interval.high))
     assert got["in_standard_errors"] == pytest.approx(test.statistic)
     assert (got["ours"], got["ours_n"], got["planned"]) == (pytest.approx(92.6666667), 3, 3)
-    assert got["verdict"] == "agrees"
+    assert got["verdict"] == agreement.SAME
 
 
 def test_a_figure_without_spread_is_exact(out: Out) -> None:
@@ -62,7 +62,7 @@ def test_a_figure_without_spread_is_exact(out: Out) -> None:
     assert (got["standard_error"], got["verdict"]) == (pytest.approx(0.0577350), "differs")
 
 
-@pytest.mark.parametrize(("value", "verdict"), [("93", "agrees"), ("93.0", "differs"), ("92.5", "agrees")])
+@pytest.mark.parametrize(("value", "verdict"), [("93", agreement.SAME), ("93.0", "differs"), ("92.5", agreement.SAME)])
 def test_what_is_published_was_rounded(out: Out, value: str, verdict: str) -> None:
     # Ours reaches up to 92.3 + 4.302653 x 0.1 / sqrt(3) = 92.548; 93 may have been 92.5, 93.0 no less than 92.95.
     assert judge(out, [92.2, 92.3, 92.4], FIGURE | {"value": value})["verdict"] == verdict
@@ -161,7 +161,7 @@ def test_a_correlation_of_one_network_has_an_interval_over_units() -> None:
 
 
 def test_the_report_escapes_names_and_is_the_same_twice(out: Out) -> None:
-    out.plan(*out.seeds("taylor", 0.9, 92.0, 92.1, 92.2), experiment="a|b*c", overrides=["recipe.lr=0.2"])
+    out.plan(*out.seeds("taylor", 0.9, 92.0, 92.1, 92.2), experiment="a|b*c", changed=["recipe.lr=0.2"])
     hostile = figure(93.14, *THEIRS) | {"source": "A | <b> [x](y) 2020", "checked": "second-hand: *z*"}
     one, two = (compare.files(out.results(), rows(hostile)) for _ in range(2))
     assert one == two

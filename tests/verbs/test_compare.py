@@ -32,7 +32,7 @@ def test_a_run_is_set_beside_its_paper(tmp_path: Path, capsys: pytest.CaptureFix
     assert (folder / "compare.md").read_text() in printed
     table = pd.read_csv(folder / "compare.csv")
     assert list(table["theirs"]) == [93.14]
-    assert list(table["verdict"]) == ["agrees"]
+    assert list(table["verdict"]) == ["no difference shown"]
     assert "93.10 ± 0.10 (n = 3)" in printed
     assert "93.14 ± 0.12 (n = 5)" in printed
 
