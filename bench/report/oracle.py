@@ -219,16 +219,13 @@ def files(units: pd.DataFrame) -> dict[str, bytes]:
     return found
 
 
-def write(units: pd.DataFrame, folder: Path) -> list[Path]:
-    """Write the files and units.csv, each whole or not at all; equal units give equal bytes."""
-    found = files(units) | {"units.csv": units.to_csv(index=False, lineterminator="\n").encode()}
-    for name, content in found.items():
-        store.write(folder / name, content)
-    return [folder / name for name in found]
+def stored(units: pd.DataFrame) -> bytes:
+    """Return the units as units.csv."""
+    return units.to_csv(index=False, lineterminator="\n").encode()
 
 
 def read(path: Path) -> pd.DataFrame:
-    """Return the units of a units.csv, as `write` was given them; CorruptError for a file that holds something else."""
+    """Return the units that `stored` was given; CorruptError for a file that holds something else."""
     try:
         # As text first: pandas reads numbers with less than their last digit.
         text = pd.read_csv(path, dtype=str, keep_default_na=False)

@@ -17,6 +17,7 @@ from bench.errors import UserError
 from bench.launch import Pool, worker_count
 from bench.plan import Plan, make
 from bench.report import oracle
+from bench.report.write import UNITS, write
 from bench.workplace import opened
 
 PART = 16
@@ -85,7 +86,8 @@ def main(arguments: list[str]) -> int:
         _measure(pool, questions)
     failed = len(nets) - len(trained) + sum(len(net.reasons) for net in nets)
     units = pd.DataFrame(row for net in trained for row in _rows(net))
-    paths = oracle.write(units, root / "oracle" / f"{settings.experiment}-{plan.hash}")
+    files = oracle.files(units) | {UNITS: oracle.stored(units)}
+    paths = write(files, root / "oracle" / f"{settings.experiment}-{plan.hash}")
     print(oracle.markdown(units))
     print(*paths, sep="\n")
     return 1 if failed else 0
