@@ -15,7 +15,7 @@ from bench.report.comparisons import PAIR
 from bench.report.frame import MEASURES, PANEL, ROW, Results, measures
 from bench.report.notes import notes, origin
 from bench.report.panels import Panel, panels
-from bench.report.summary import DECIMALS, SHORT, signed, summarise
+from bench.report.summary import DECIMALS, SHORT, removed, signed, summarise
 from bench.report.table import Column, Report, Row, Table
 
 ORDER = ("none", "shuffle", "reinit", "invert")
@@ -93,7 +93,7 @@ def _table(panel: Panel, points: pd.DataFrame) -> Table:
         shown = [by_name[name]["shown"] if name in by_name else "" for name in names]
         changes = [_change(by_name[name], measure) if name in by_name else "" for name in changed]
         rows.append(Row((str(row), str(target), *shown, *changes), rule=not rows or rows[-1].cells[0] != row))
-    columns = [Column("criterion"), Column("sparsity"), *(Column(name, SHORT[measure]) for name in names)]
+    columns = [Column("criterion"), Column(removed(panel.cells)), *(Column(name, SHORT[measure]) for name in names)]
     columns += [Column(name, "change") for name in changed]
     about, told = panel.about, tuple(notes(panel))
     return Table(_subject(panel.cells), panel.title, about, tuple(columns), tuple(rows), told, stub=2)

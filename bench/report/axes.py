@@ -15,7 +15,7 @@ from bench.report.frame import MEASURES
 from bench.report.panels import Panel
 from bench.report.style import DOUBLE, SINGLE, wrapped
 
-ACCURACIES = (10, 20, 30, 50, 70, 80, 90, 95, 98, 99, 99.5, 99.8, 99.9)
+ACCURACIES = (10, 20, 30, 40, 50, 60, 70, 75, 80, 85, 90, 95, 98, 99, 99.5, 99.8, 99.9)
 """Ticks in percent of an axis of accuracies with a log scale of the error."""
 CROWDED = 6
 """Rows of a panel from which a single one is drawn over two columns, and spreads as bars instead of bands."""
@@ -35,7 +35,7 @@ def subplots(shown: list[Panel], xlabel: Sequence[str]) -> tuple[Figure, list[Ax
     grid = drawn.subplots(rows, columns, squeeze=False, sharey=one_data)
     several = len({panel.measure for panel in shown}) > 1
     for number, (panel, axes) in enumerate(zip(shown, grid.flat, strict=False)):
-        axes.set_title(wrapped(panel.title, width - 0.45))
+        axes.set_title(wrapped(panel.short, width - 0.45))
         _scale_values(axes, panel.measure, pd.concat([p.table for p in (shown if one_data else [panel])]))
         below = number + columns
         if below >= len(shown) or xlabel[below] != xlabel[number]:
@@ -55,8 +55,8 @@ def _scale_values(axes: Axes, measure: str, table: pd.DataFrame) -> None:
     percent = measure == MEASURES["top1"]
     if means.empty:
         axes.set_ylim(0, 100 if percent else 1)
-    # Where nets collapse, a linear axis would hide what tells the good ones apart.
-    if percent and means.max() - means.min() > 20 and means.max() < 100:
+    # Where good nets collapse, a linear axis would hide what tells them apart.
+    if percent and means.max() - means.min() > 20 and 90 < means.max() < 100:
         # Room for the bands, but a band that reaches 100 % may not take the whole axis.
         room = 100 - (means + known["value_std"].fillna(0)).max()
         bottom, top = max(0.0, means.min() - 5), 100 - max(0.9 * room, 0.2 * (100 - means.max()))

@@ -1,14 +1,14 @@
 """Claims of an experiment's file, judged by its records: holds, does not hold, not shown."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
 from scipy import stats
 
 from bench.cell import CONTROLS
-from bench.report import comparisons, render, statistics
+from bench.report import comparisons, ranks, render, statistics
 from bench.report.frame import MEASURES, Results, measures
 from bench.report.summary import DECIMALS
 from bench.report.table import Column, Report, Row, Table
@@ -21,7 +21,7 @@ PAIR = ["dataset", "model", "seed"]
 
 COLUMNS = (
     "claim says dataset model relation margin measure planned pairs first second difference low high low_90 high_90 "
-    "ahead behind verdict reason"
+    "ahead behind p verdict reason"
 ).split()
 
 
@@ -30,8 +30,8 @@ def judged(results: Results) -> pd.DataFrame:
 
     planned, pairs: seeds that are asked for; of which both sides are done, under the same conditions. first, second:
     means (of first_empty medians, inf where no target empties a layer). difference: first less second, mean over
-    pairs, with its 95 % (low, high) and 90 % t interval. ahead, behind: seeds in which first is above, below second.
-    reason: why nothing is shown, or empty.
+    pairs, with its 95 % (low, high) and 90 % t interval. ahead, behind: seeds in which first is above, below second; p:
+    of the sign test on these. reason: why nothing is shown, or empty.
     """
     rows = [row for claim in results.plan.get("claims", []) for row in _judged(results.frame, claim)]
     return pd.DataFrame(rows, columns=COLUMNS)
@@ -45,7 +45,7 @@ def files(results: Results) -> dict[str, bytes]:
 def report(results: Results) -> Report:
     """Return a table of the claims and their verdicts; no table where the plan claims nothing."""
     found = judged(results)
-    shown = () if found.empty else (_table(found, results.plan["claims"]),)
+    shown = () if found.empty else (_table(found, results.plan),)
     return Report("claims", results.plan["experiment"], SUBJECT, shown, LEGEND[1:], found)
 
 
@@ -135,18 +135,21 @@ def _by_interval(relation: str, margin: float | None, wide: tuple[float, ...], n
 def _by_count(relation: str, ahead: int, behind: int) -> dict[str, Any]:
     """Judge by a two-sided sign test at 5 %, ties left out."""
     told = ahead + behind
-    if not told or stats.binomtest(ahead, told).pvalue >= statistics.ALPHA:
-        return {"verdict": OPEN, "reason": "" if told else "no seed tells the two apart"}
-    return {"verdict": HOLDS if (ahead > behind) == (relation == "above") else FAILS, "reason": ""}
+    if not told:
+        return {"verdict": OPEN, "reason": "no seed tells the two apart"}
+    p = float(stats.binomtest(ahead, told).pvalue)
+    holds = HOLDS if (ahead > behind) == (relation == "above") else FAILS
+    return {"p": p, "verdict": holds if p < statistics.ALPHA else OPEN, "reason": ""}
 
 
 LEGEND = (
     "Stated in the experiment's file. A difference is judged by its 95 % t interval over pairs of the same seed, an "
-    "equivalence by its 90 % interval inside the margin (two one-sided tests), a count by a two-sided sign test.",
+    "equivalence by its 90 % interval inside the margin (two one-sided tests), which are shown; a count and a sparsity "
+    "by a two-sided sign test over seeds.",
     "Each claim is judged by itself. not shown: the seeds that there are decide neither way.",
 )
 
-HEADINGS = ("claim", "network", "measure", "first", "second", "difference", "interval", "seeds", "verdict")
+HEADINGS = ("claim", "network", "measure", "first", "second", "first less second", "seeds", "verdict")
 
 MEASURED = {
     "top1": "top-1 (%)",
@@ -156,10 +159,12 @@ MEASURED = {
 }
 
 
-def _table(found: pd.DataFrame, claims: list[dict[str, Any]]) -> Table:
+def _table(found: pd.DataFrame, plan: dict[str, Any]) -> Table:
     said = [f"{row['claim']}: {row['says']}{_margin(row)}" for _, row in found.drop_duplicates("claim").iterrows()]
-    rows = tuple(Row(_cells(row)) for _, row in found.iterrows())
-    sides = "; ".join(f"{claim['name']}: {_side(claim['first'])} and {_side(claim['second'])}" for claim in claims)
+    rows = tuple(Row(_cells(row, plan["titles"])) for _, row in found.iterrows())
+    sides = "; ".join(
+        f"{claim['name']}: {_side(claim['first'])} and {_side(claim['second'])}" for claim in plan["claims"]
+    )
     notes = (f"First and second, means over seeds (the median of a sparsity): {sides}.", LEGEND[0])
     return Table(SUBJECT, "", "; ".join(said), tuple(map(Column, HEADINGS)), rows, notes, stub=2)
 
@@ -172,32 +177,36 @@ def _margin(row: "pd.Series[Any]") -> str:
     return "" if pd.isna(row["margin"]) else f" (within {row['margin']:g} points)"
 
 
-def _cells(row: "pd.Series[Any]") -> tuple[str, ...]:
+def _cells(row: "pd.Series[Any]", titles: dict[str, str]) -> tuple[str, ...]:
     counted = row["measure"] not in MEASURES
-    places = 0 if counted else DECIMALS[row["measure"]] + 1
-    number, signed = "{:.5g}".format if counted else f"{{:.{places}f}}".format, f"{{:+.{places}f}}".format
-    means = [_middle(row[side], number) for side in ("first", "second")]
-    difference = f"{row['ahead']} above, {row['behind']} below"
-    interval = ""
-    if not counted:
-        level, low, high = ("90", "low_90", "high_90") if row["relation"] == "equal" else ("95", "low", "high")
-        difference = "" if pd.isna(row["difference"]) else signed(row["difference"])
-        ends = [signed(row[end]) for end in (low, high)]
-        interval = "" if pd.isna(row["low"]) else f"{ends[0]} to {ends[1]} ({level} %)"
-    reason = f" ({row['reason']})" if row["reason"] else ""
+    difference = _by_seeds(row) if counted else _with_interval(row)
+    means = [_middle(row[side], row["measure"]) for side in ("first", "second")]
+    network = f"{titles.get(row['dataset'], row['dataset'])}, {row['model']}"
     seeds = f"{row['pairs']}" if row["pairs"] == row["planned"] else f"{row['pairs']} of {row['planned']}"
-    network = f"{row['dataset']} {row['model']}"
-    return (
-        str(row["claim"]),
-        network,
-        MEASURED[row["measure"]],
-        *means,
-        difference,
-        interval,
-        seeds,
-        f"{row['verdict']}{reason}",
-    )
+    reason = f" ({row['reason']})" if row["reason"] else ""
+    measure = MEASURED[row["measure"]]
+    return (str(row["claim"]), network, measure, *means, difference, seeds, f"{row['verdict']}{reason}")
 
 
-def _middle(value: float, number: Callable[[float], str]) -> str:
-    return "" if pd.isna(value) else "never" if math.isinf(value) else number(value)
+def _middle(value: float, measure: str) -> str:
+    if pd.isna(value) or math.isinf(value):
+        return "" if pd.isna(value) else "never"
+    if measure == "first_empty":
+        return f"{100 * value:.6g} %"
+    return f"{value:.{DECIMALS[measure] + 1}f}" if measure in MEASURES else f"{value:.5g}"
+
+
+def _by_seeds(row: "pd.Series[Any]") -> str:
+    """Return e.g. `above in 0 seeds, below in 8 (p 0.008)`."""
+    p = "" if pd.isna(row["p"]) else f" (p {ranks.shown(row['p'])})"
+    return f"above in {row['ahead']} seeds, below in {row['behind']}{p}"
+
+
+def _with_interval(row: "pd.Series[Any]") -> str:
+    """Return e.g. `+4.81 (+4.37 to +5.25)`."""
+    if pd.isna(row["difference"]):
+        return ""
+    signed = f"{{:+.{DECIMALS[row['measure']] + 1}f}}".format
+    low, high = ("low_90", "high_90") if row["relation"] == "equal" else ("low", "high")
+    interval = "" if pd.isna(row["low"]) else f" ({signed(row[low])} to {signed(row[high])})"
+    return signed(row["difference"]) + interval

@@ -8,8 +8,9 @@ import pandas as pd
 
 from bench.report import ranks, render, statistics
 from bench.report.frame import ENVIRONMENT, MEASURES, Results, measures
+from bench.report.notes import of_weights
 from bench.report.panels import Panel, panels
-from bench.report.summary import DECIMALS, heading
+from bench.report.summary import DECIMALS, heading, removed
 from bench.report.table import Column, Report, Row, Table
 
 REFERENCES = ("magnitude", "random")
@@ -46,11 +47,11 @@ def report(results: Results) -> Report:
     """Return a table for each panel, and ranks where there are several networks."""
     found = [(panel, _compared(panel)) for panel in panels(results)]
     tables = [_table(panel, own) for panel, own in found if len(own)]
-    alone = [panel.title or panel.about for panel, own in found if own.empty]
-    lines = (*LEGEND, *([f"Nothing to compare in: {'; '.join(alone)}."] if alone else []))
     # The last digits of a p depend on the version of scipy.
     tidy = _joined([own for _, own in found]).map(lambda v: float(f"{v:.6g}") if isinstance(v, float) else v)
     tables += ranks.tables(results)
+    alone = [panel.title or panel.about for panel, own in found if own.empty]
+    lines = (*_legend(tables, tidy), *([f"Nothing to compare in: {'; '.join(alone)}."] if alone else []))
     return Report("comparisons", str(results.plan["experiment"]), SUBJECT, tuple(tables), lines, tidy)
 
 
@@ -66,10 +67,21 @@ LEGEND = (
     "environment).",
     "p: paired t test, two-sided, after Holm's correction over all comparisons of the panel, those without a test "
     "included.",
-    "wins: pairs in which the criterion is above the reference; a tie is none. From "
-    f"{statistics.LEAST_SHARE} pairs, with the exact 95 % interval of that share.",
-    f"Bootstrap intervals (percentile, 95 %, whole units resampled) are given from {statistics.LEAST_UNITS} units.",
+    "wins: pairs in which the criterion is above the reference; a tie is none.",
 )
+SHARE = f"From {statistics.LEAST_SHARE} pairs, wins have the exact 95 % interval of their share."
+BOOTSTRAP = (
+    f"Bootstrap intervals (percentile, 95 %, whole units resampled) are given from {statistics.LEAST_UNITS} units."
+)
+
+
+def _legend(tables: list[Table], tidy: pd.DataFrame) -> Iterator[str]:
+    """Yield what explains the columns that the tables have."""
+    yield from LEGEND
+    if tidy["wins_low"].notna().any():
+        yield SHARE
+    if any("bootstrap" in column.name for table in tables for column in table.columns):
+        yield BOOTSTRAP
 
 
 def _compared(panel: Panel) -> pd.DataFrame:
@@ -146,11 +158,12 @@ def _about(own: pd.DataFrame) -> str:
 
 def _table(panel: Panel, own: pd.DataFrame) -> Table:
     signed, many = (bool(own[column].notna().any()) for column in ("p_wilcoxon_holm", "bootstrap_low"))
-    headings = ["criterion", "sparsity", "pairs", "difference", "95 % interval", "p (Holm)", "wins"]
+    headings = ["criterion", removed(panel.cells), "pairs", "difference", "95 % interval", "p (Holm)", "wins"]
     headings += ["Wilcoxon p (Holm)"] * signed + ["bootstrap interval"] * many
     rows = tuple(Row(tuple(_cells(row, signed, many))) for _, row in own.iterrows())
     subject = f"differences from {own['reference'].iloc[0]} over seeds"
-    return Table(subject, panel.title, panel.about, tuple(map(Column, headings)), rows, (_about(own),), stub=2)
+    told = tuple(filter(None, (_about(own), of_weights(panel))))
+    return Table(subject, panel.title, panel.about, tuple(map(Column, headings)), rows, told, stub=2)
 
 
 def _cells(row: "pd.Series[Any]", signed: bool, many: bool) -> list[str]:

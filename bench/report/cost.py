@@ -1,6 +1,6 @@
 """What scoring costs: seconds, in epochs of training, memory; each measured run of a criterion counts once."""
 
-import math
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from bench.report import render
 from bench.report.frame import ENVIRONMENT, Results
 from bench.report.notes import notes, origin
 from bench.report.panels import Panel, panels
+from bench.report.summary import significant
 from bench.report.table import Column, Report, Row, Table
 
 MADE = ("device", "precision", *ENVIRONMENT)
@@ -25,12 +26,17 @@ TIDY = (
     *("score_s", "score_s_low", "score_s_high", "epoch_s", "epochs", "peak_memory_mb"),
 )
 
-LEGEND = (
-    "seconds: median of the runs of the criterion (least to most), all steps of the schedule together. Cells that "
-    "share their scores share one run, which counts once (measured).",
-    "epochs: the same in epochs of dense training on the same machine.",
-    "peak MB: highest memory of the process that made a cell, training included; the median of the cells.",
-)
+HEADINGS = ("criterion", "samples", "batch", "measured", "seconds", "epochs", "peak MB")
+
+LEGEND = {
+    "seconds": "seconds: median of the runs of the criterion (least to most), all steps of the schedule together. "
+    "Cells that share their scores share one run, which counts once (measured).",
+    "epochs": "epochs: the same in epochs of dense training on the same machine.",
+    "samples": "samples, batch: of the scoring set, which every criterion is given, whether it reads it or not.",
+    "peak MB": "peak MB: highest memory of tensors on the GPU while a cell was made, training included; the median of "
+    "the cells.",
+}
+"""By the column that each explains."""
 
 
 def files(results: Results) -> dict[str, bytes]:
@@ -42,7 +48,8 @@ def files(results: Results) -> dict[str, bytes]:
         return {}
     tables = tuple(_table(panel, own) for panel, own in timed)
     tidy = pd.concat(points, ignore_index=True)[list(TIDY)]
-    legend = (*LEGEND, *origin(results))
+    names = {column.name for table in tables for column in table.columns}
+    legend = (*(text for name, text in LEGEND.items() if name in names), *origin(results))
     return render.files(Report("cost", results.plan["experiment"], SUBJECT, tables, legend, tidy))
 
 
@@ -89,13 +96,15 @@ def _epochs(panel: Panel) -> pd.DataFrame:
 
 def _table(panel: Panel, points: pd.DataFrame) -> Table:
     names = _names(points)
-    rows = tuple(Row((name, *_cells(point))) for name, (_, point) in zip(names, points.iterrows(), strict=True))
-    heads = ("criterion", "samples", "batch", "measured", "seconds", "epochs", "peak MB")
+    lines = [(name, *_cells(point)) for name, (_, point) in zip(names, points.iterrows(), strict=True)]
+    told = [any(texts) for texts in zip(*lines, strict=True)]
+    columns = tuple(map(Column, compress(HEADINGS, told)))
+    rows = tuple(Row(tuple(compress(line, told))) for line in lines)
     where = [
         f"{name} {points[name].dropna().iloc[0]}" for name in ("cpu", "gpu", "threads", "torch") if _one(points[name])
     ]
     about = "; ".join([panel.about, ", ".join(where)])
-    return Table(SUBJECT, panel.title, about, tuple(map(Column, heads)), rows, tuple(notes(panel)))
+    return Table(SUBJECT, panel.title, about, columns, rows, tuple(notes(panel)))
 
 
 def _one(values: "pd.Series[Any]") -> bool:
@@ -114,15 +123,12 @@ def _names(points: pd.DataFrame) -> list[str]:
 
 def _cells(point: "pd.Series[Any]") -> list[str]:
     counts = [f"{point[name]:.0f}" if pd.notna(point[name]) else "" for name in ("score_samples", "score_batch")]
-    spread = f" ({_number(point['score_s_low'])} to {_number(point['score_s_high'])})" if point["measured"] > 1 else ""
-    seconds = f"{_number(point['score_s'])}{spread}" if point["measured"] else point["state"]
-    rest = [_number(point["epochs"], 2), _number(point["peak_memory_mb"])]
-    return [*counts, str(point["measured"]), seconds, *rest]
-
-
-def _number(value: float, digits: int = 3) -> str:
-    """Return at least that many digits, without an exponent: `0.00187`, `12.3`, `1234`."""
-    if pd.isna(value):
-        return ""
-    decimals = digits - 1 - math.floor(math.log10(value)) if value > 0 else 0
-    return f"{value:.{max(0, decimals)}f}"
+    spread = (
+        f" ({significant(point['score_s_low'])} to {significant(point['score_s_high'])})"
+        if point["measured"] > 1
+        else ""
+    )
+    seconds = f"{significant(point['score_s'])}{spread}" if point["measured"] else point["state"]
+    # On a CPU what a worker took for former cells counts, too.
+    memory = significant(point["peak_memory_mb"]) if point["device"] == "cuda" else ""
+    return [*counts, str(point["measured"]), seconds, significant(point["epochs"], 2), memory]

@@ -15,7 +15,7 @@ from bench.report.axes import power
 from bench.report.frame import Results
 from bench.report.layers import Details, points
 from bench.report.panels import Panel, panels
-from bench.report.style import CHARACTER, DOUBLE, SINGLE, SMALL, STYLE, rendered, wrapped
+from bench.report.style import CHARACTER, DOUBLE, SINGLE, SMALL, STYLE, apart, broken, rendered, wrapped
 from bench.report.summary import heading
 
 COLOURS = "cividis"
@@ -25,7 +25,7 @@ ROOM, BAR = 0.115, 0.6
 DARK = 0.5
 """Share of the colour scale below which a mark is white."""
 ROW, LAYER = 40, 26
-"""Longest names of a row and of a layer, in characters: of a longer one the begin, or the end, is shown."""
+"""Longest line of a row's name and longest name of a layer, in characters: of a longer one the end is shown."""
 
 
 @mpl.rc_context(STYLE)
@@ -56,7 +56,10 @@ def figure(panel: Panel, table: pd.DataFrame) -> Figure:
     pruned = panel.table[~panel.table["control"]]
     rows, layers = list(pruned["row"].unique()), list(table["layer"].unique())
     targets = sorted(pruned["sparsity_target"].unique())
-    drawn, places = _grid(rows, layers, len(targets))
+    shared, names = apart(rows)
+    if _alike(table, len(rows)):
+        rows, names = rows[:1], ["all criteria" if pruned["criterion"].nunique() > 1 else "all variants"]
+    drawn, places = _grid([broken(name, ROW) for name in names], layers, len(targets))
     lowest = table.loc[table["density"] > 0, "density"].min()
     scale = LogNorm(min(0.1, 10.0 ** math.floor(math.log10(lowest))) if lowest > 0 else 0.1, 1)
     for axes, target in zip(places, targets, strict=True):
@@ -69,40 +72,49 @@ def figure(panel: Panel, table: pd.DataFrame) -> Figure:
     bar.ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: power(100 * value)))
     bar.ax.xaxis.set_minor_locator(NullLocator())
     bar.set_label("weights kept (%)")
-    title = drawn.suptitle(_about(panel, bool(table["collapsed"].any()), drawn.get_figwidth() - 0.3), fontsize=SMALL)
+    about = _about(panel, shared, bool(table["collapsed"].any()), drawn.get_figwidth() - 0.3)
+    title = drawn.suptitle(about, fontsize=SMALL)
     drawn.set_figheight(height + BAR + title.get_window_extent().height / drawn.dpi)
     return drawn
 
 
-def _grid(rows: list[str], layers: list[str], count: int) -> tuple[Figure, list[Axes]]:
+def _alike(table: pd.DataFrame, rows: int) -> bool:
+    """Whether all of several rows look the same in each layer at each target."""
+    groups = table.groupby(["sparsity_target", "layer"], dropna=False)
+    spread = groups["density"].max() - groups["density"].min()
+    same = spread.lt(1e-9) & groups["collapsed"].nunique().eq(1) & groups.size().eq(rows)
+    return rows > 1 and bool(same.all())
+
+
+def _grid(names: list[str], layers: list[str], count: int) -> tuple[Figure, list[Axes]]:
     """Return a figure of `count` axes with room for the names of rows and layers."""
-    names = [row if len(row) <= ROW else f"{row[: ROW - 1]}…" for row in rows]
-    left = CHARACTER * max(map(len, names)) + 0.3
+    left = CHARACTER * max(len(line) for name in names for line in name.split("\n")) + 0.3
     own = ROOM * len(layers) + 0.1
     columns = max(1, min(count, int((DOUBLE - left) / own)))
     lines = math.ceil(count / columns)
-    tall = 1.2 * ROOM * len(rows) + 0.3
+    tall = 1.2 * ROOM * len(names) * (1 + max(name.count("\n") for name in names)) + 0.3
     ends = [layer if len(layer) <= LAYER else f"…{layer[1 - LAYER :]}" for layer in layers]
+    below = CHARACTER * max(map(len, ends)) * (1 + (count % columns > 0))  # a gap in the last line shows them above it
     width = SINGLE if left + columns * own <= SINGLE else DOUBLE
-    drawn = Figure(figsize=(width, lines * tall + CHARACTER * max(map(len, ends))), layout="constrained")
+    drawn = Figure(figsize=(width, lines * tall + below), layout="constrained")
     grid = drawn.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
     every = math.ceil(ROOM * len(layers) * columns / (width - left))
     for number, axes in enumerate(grid.flat):
-        axes.set_yticks(np.arange(len(rows)) + 0.5, names)
+        axes.set_yticks(np.arange(len(names)) + 0.5, names)
         axes.set_xticks(np.arange(0, len(layers), every) + 0.5, ends[::every], rotation=90)
         axes.tick_params(length=0, labelbottom=number + columns >= count)
         if number >= count:
             axes.remove()
-    grid[0, 0].set_ylim(len(rows), 0)
+    grid[0, 0].set_ylim(len(names), 0)
     return drawn, list(grid.flat[:count])
 
 
-def _about(panel: Panel, collapsed: bool, width: float) -> str:
+def _about(panel: Panel, shared: str, collapsed: bool, width: float) -> str:
     """Return what the maps are of, in lines of `width` inches."""
     seeds = panel.cells["seed"].nunique()
     over = "one seed" if seeds == 1 else f"mean over {seeds} seeds"
     cross = "; ×: no weight kept, in one seed at least" if collapsed else ""
-    return "\n".join(wrapped(text, width) for text in (panel.title, f"by target; {over}{cross}") if text)
+    return "\n".join(wrapped(text, width) for text in (panel.short, shared, f"by target; {over}{cross}") if text)
 
 
 def _map(axes: Axes, table: pd.DataFrame, rows: list[str], layers: list[str], scale: LogNorm) -> Any:

@@ -12,6 +12,7 @@ from bench.report.axes import CROWDED, nines, percentage, subplots, tick
 from bench.report.frame import Results
 from bench.report.panels import Panel, panels
 from bench.report.style import STYLE, Look, legend, looks, rendered
+from bench.report.summary import removed
 
 SPARSITIES = (50, 80, 90, 95, 98, 99, 99.5, 99.8, 99.9)
 """Ticks in percent, where nothing gives others."""
@@ -28,7 +29,7 @@ def figure(results: Results) -> Figure:
     """Return the figure: lines are means over seeds, bands or bars one sample standard deviation to each side."""
     shown = panels(results)
     look = looks(pd.concat([panel.table for panel in shown]))
-    drawn, places, width = subplots(shown, [_removed(panel) for panel in shown])
+    drawn, places, width = subplots(shown, [f"{removed(panel.cells)} (%)" for panel in shown])
     for panel, axes in zip(shown, places, strict=True):
         _scale_targets(axes, panel, width)
         _plot(axes, panel, look)
@@ -41,13 +42,6 @@ def spread(results: Results) -> str:
     """Return what points and bands are."""
     seeds = results.frame["seed"].nunique()
     return "one seed" if seeds == 1 else f"mean ± 1 sample standard deviation over {seeds} seeds"
-
-
-def _removed(panel: Panel) -> str:
-    """Return what the targets are shares of, as an axis is labelled."""
-    kinds = {"filters": "filters removed (%)", "params": "parameters removed (%)", "flops": "FLOPs removed (%)"}
-    found = [kinds[kind] for kind in panel.cells["target_kind"].dropna().unique() if kind in kinds]
-    return found[0] if found else "sparsity (%)"
 
 
 def _scale_targets(axes: Axes, panel: Panel, width: float) -> None:

@@ -26,6 +26,9 @@ MEAN = [*PANEL, *ROW, "sparsity_target"]
 ENVIRONMENT = ("cpu", "gpu", "torch", "numerics", "threads", "recipe_hash", "dataset_hash")
 """What must not differ inside a mean. `git` may: where the code's numbers move, `numerics` does."""
 
+WHOLE = "filter|layer"
+"""Matches the granularities that remove whole filters, heads or blocks, so that the network can be made smaller."""
+
 MEASURED = (
     "top1 top1_pruned top1_pruned_bn sparsity sparsity_effective collapsed_layers params flops epochs_total "
     "r2 r2_pruned r2_pruned_bn"

@@ -1,6 +1,5 @@
 """How the scores of each criterion are spread, and where the cut went through them."""
 
-import textwrap
 from typing import Any
 
 import matplotlib as mpl
@@ -14,12 +13,12 @@ from bench.report.axes import power
 from bench.report.frame import Results
 from bench.report.layers import Details
 from bench.report.panels import Panel, panels
-from bench.report.style import DOUBLE, SINGLE, SMALL, STYLE, Look, legend, looks, rendered, wrapped
+from bench.report.style import DOUBLE, SINGLE, SMALL, STYLE, Look, apart, broken, legend, looks, rendered, wrapped
 from bench.report.summary import heading
 
 MOST = 5
 """Targets side by side; of more, the first, the last and some between are shown."""
-NAME = 14
+NAME = 20
 """Longest line of a row's name, in characters."""
 
 Histogram = dict[str, Any]
@@ -59,15 +58,16 @@ def figure(panel: Panel, own: dict[tuple[str, str], Histogram]) -> Figure:
     look = looks(panel.table)
     drawn = Figure(figsize=(DOUBLE if len(targets) > 2 else SINGLE, 0.7 * len(rows) + 0.3), layout="constrained")
     grid = drawn.subplots(len(rows), len(targets), squeeze=False, sharex="row", sharey="row")
-    for places, row in zip(grid, rows, strict=True):
+    shared, names = apart(rows)
+    for places, row, name in zip(grid, rows, names, strict=True):
         for axes, target in zip(places, targets, strict=True):
             _draw(axes, own.get((row, target)), look[row]["color"])
             above = [target] * (row == rows[0]) + [_apart(own.get((row, target)))]
             axes.set_title("\n".join(filter(None, above)), pad=3)
-        places[0].set_ylabel(textwrap.fill(row, NAME), rotation=0, ha="right", va="center", fontsize=SMALL)
+        places[0].set_ylabel(broken(name, NAME), rotation=0, ha="right", va="center", fontsize=SMALL)
     for axes in grid[-1]:
         axes.set_xlabel("absolute score", fontsize=SMALL)
-    title = drawn.suptitle(_about(panel, drawn.get_figwidth() - 0.3), fontsize=SMALL)
+    title = drawn.suptitle(_about(panel, shared, drawn.get_figwidth() - 0.3), fontsize=SMALL)
     drawn.set_figheight(drawn.get_figheight() + title.get_window_extent().height / drawn.dpi)
     legend(drawn, {"removed": Patch(**REMOVED), "kept (colour of the criterion)": Patch(facecolor="0.3")}, "")
     return drawn
@@ -106,7 +106,7 @@ def _apart(histogram: Histogram | None) -> str:
     return ", ".join(f"{name}: {count:,}" for name, count in known.items())
 
 
-def _about(panel: Panel, width: float) -> str:
+def _about(panel: Panel, shared: str, width: float) -> str:
     """Return what the histograms are of, in lines of `width` inches."""
     facts = f"number of scores at the last pruning step, by target; seed {panel.cells['seed'].iloc[0]}"
-    return "\n".join(wrapped(text, width) for text in (panel.title, facts) if text)
+    return "\n".join(wrapped(text, width) for text in (panel.short, shared, facts) if text)

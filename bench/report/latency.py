@@ -3,7 +3,7 @@
 import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,9 @@ from scipy import stats
 from bench import store
 from bench.report import render
 from bench.report.frame import Results, measures
-from bench.report.notes import seeds
+from bench.report.notes import of_weights, seeds
 from bench.report.panels import Panel, panels
-from bench.report.summary import heading
+from bench.report.summary import SHORT, heading, ratio, removed, significant
 from bench.report.table import Column, Report, Row, Table
 from bench.tasks import VARIANTS
 
@@ -54,8 +54,8 @@ class SpeedUp:
         return self.low > 1 or self.high < 1
 
     def __str__(self) -> str:
-        """Return `1.32 ± 0.03`, with the wider side of the interval."""
-        return f"{self.ratio:.2f} ± {max(self.ratio - self.low, self.high - self.ratio):.2f}"
+        """Return `1.32 (1.29–1.34)`; no interval where there is none."""
+        return ratio(self.ratio) + ("" if np.isnan(self.low) else f" ({ratio(self.low)}–{ratio(self.high)})")
 
 
 def speed_up(dense: Sequence[float], other: Sequence[float]) -> SpeedUp:
@@ -107,7 +107,7 @@ def report(results: Results, measured: Sequence[Timed]) -> Report:
     ]
     tidy = pd.concat([_tidy(panel, own) for panel, own in shown], ignore_index=True) if shown else pd.DataFrame()
     subject = "latency beside accuracy, parameters and FLOPs"
-    return Report("latency", str(results.plan["experiment"]), subject, tuple(tables), _legend(), tidy)
+    return Report("latency", str(results.plan["experiment"]), subject, tuple(tables), _legend(results), tidy)
 
 
 def _tidy(panel: Panel, own: pd.DataFrame) -> pd.DataFrame:
@@ -162,25 +162,27 @@ def _table(panel: Panel, machine: tuple[Any, ...], own: pd.DataFrame, several: b
     shared = [len({*values}) == 1 for values in zip(*said, strict=True)][:-1]
     spans = [" ".join(itertools.compress(values, [not same for same in shared])) for values in said]
     columns = [Column(values[-1], span) for values, span in zip(said, spans, strict=True)]
-    stub = [Column(name) for name in ("criterion", "sparsity", "network", _short(panel), "params ×", "FLOPs ×")]
+    short = SHORT[measures(panel.cells)[0]].replace("top-1", "top-1 (%)")
+    stub = [Column(name) for name in ("criterion", removed(panel.cells), "network", short, "params ×", "FLOPs ×")]
+    rows = [_dense(panel, own, places), *_pruned(own, places)]
+    forms = {row.cells[2] for row in rows[1:]}
+    if len(forms) == 1:  # told once, in the notes: with intervals a line has no room for what all rows share
+        del stub[2]
+        rows = [replace(row, cells=row.cells[:2] + row.cells[3:]) for row in rows]
     where = ", ".join([_machine(dict(zip(PLACE, machine, strict=True))), *itertools.compress(said[0], shared)])
     return Table(
         subject=f"speed-up over the dense network beside {panel.measure}",
         title=", ".join(filter(None, (panel.title, where if several else ""))),
         about="; ".join(filter(None, (panel.about, "" if several else where))),
         columns=(*stub, *columns),
-        rows=(_dense(panel, own, places), *_pruned(own, places)),
-        notes=(seeds(panel), *_notes(panel, own)),
+        rows=tuple(rows),
+        notes=(seeds(panel.cells), *filter(None, [of_weights(panel)]), *_notes(panel, own, forms)),
         stub=len(stub),
     )
 
 
 def _rank(place: tuple[Any, ...]) -> list[int]:
     return [ORDER.index(value) if value in ORDER else value for value in place]
-
-
-def _short(panel: Panel) -> str:
-    return "top-1 (%)" if "top-1" in panel.measure else "R²"
 
 
 def _said(column: str, value: Any) -> str:
@@ -200,7 +202,7 @@ def _dense(panel: Panel, own: pd.DataFrame, places: list[tuple[Any, ...]]) -> Ro
     """Return the row of the dense network: its median milliseconds, over the races that it took part in."""
     dense = own[own["variant"] == "dense"].groupby(SETTING)
     times, flagged = dense["median_s"].median(), dense["flagged"].mean() > 0.5
-    cells = [f"{1e3 * times[at]:.3g} ms{MARK * bool(flagged[at])}" if times[at] > 0 else "–" for at in places]
+    cells = [f"{significant(1e3 * times[at])} ms{MARK * bool(flagged[at])}" if times[at] > 0 else "–" for at in places]
     shown = next(iter(panel.table.loc[panel.table["row"].eq("dense"), "shown"]), "")
     return Row(("dense", "", "dense", shown, "1.00", "1.00", *cells))
 
@@ -212,7 +214,7 @@ def _pruned(own: pd.DataFrame, places: list[tuple[Any, ...]]) -> Iterator[Row]:
         variant, first = _best_form(rows), rows.iloc[0]
         times = rows[rows["variant"] == variant].set_index(SETTING)
         cells = [_shown(times.loc[[place]].iloc[0]) if place in times.index else "" for place in places]
-        fewer = [f"{first[column]:.2f}" for column in ("params_fewer", "flops_fewer")]
+        fewer = [ratio(first[column]) for column in ("params_fewer", "flops_fewer")]
         names = (str(name), heading(first["sparsity_target"]), variant, first["shown"])
         yield Row((*names, *fewer, *cells), rule=name != before)
         before = name
@@ -229,19 +231,21 @@ def _shown(row: "pd.Series[Any]") -> str:
     return f"{SpeedUp(row['speed_up'], row['low'], row['high'])}{MARK * bool(row['flagged'])}"
 
 
-def _notes(panel: Panel, own: pd.DataFrame) -> Iterator[str]:
+def _notes(panel: Panel, own: pd.DataFrame, forms: set[str]) -> Iterator[str]:
     timed = panel.cells.loc[panel.cells["cell"].isin(own["cell"]), "seed"].unique()
     load, clock = _spread(own["load"], 1), _spread(own["clock_mhz"], 0)
-    busy = ": other work had the cores" if (own["load"] > own["cores"] + 0.5).any() else ""
+    busy = ": other work ran beside it" if (own["load"] > own["threads"] + 0.5).any() else ""
+    what = f"{next(iter(forms))} networks" if len(forms) == 1 else "networks"
     yield (
-        f"Timed on the networks of seed {', '.join(map(str, sorted(timed)))}, {own['started'].min()[:10]}; clock "
+        f"Timed on the {what} of seed {', '.join(map(str, sorted(timed)))}, {own['started'].min()[:10]}; clock "
         f"{clock} MHz; mean load {load}{busy}."
     )
     masked = own[own["variant"].eq("masked") & own["speed_up"].notna()]
     if len(masked):
+        count = int(masked["differs"].sum())
         yield (
-            f"masked (the zeros stay where they are): {masked['speed_up'].median():.2f} times as fast as dense, the "
-            f"median of {len(masked)} comparisons, of which {int(masked['differs'].sum())} show a difference."
+            f"masked (the zeros stay where they are): {ratio(masked['speed_up'].median())} times as fast as dense, the "
+            f"median of {len(masked)} comparisons, of which {count} show{'s' if count == 1 else ''} a difference."
         )
     yield from _reasons(own)
 
@@ -264,12 +268,14 @@ def _spread(values: "pd.Series[float]", decimals: int) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def _legend() -> tuple[str, ...]:
+def _legend(results: Results) -> tuple[str, ...]:
+    shown = " or ".join(SHORT[name] for name in measures(results.frame))
     flagged = f"{MARK}: an inter-quartile range above {100 * SPREAD:.0f} % of its median."
     return (
-        "Speed-up: time of the dense network / time of this one, the median over rounds in which they take turns, ± "
-        f"the wider side of its {100 * LEVEL:.0f} % interval; one that reaches 1 shows no difference. Row dense: its "
-        f"median time for one batch. {flagged}",
+        "Speed-up: time of the dense network / time of this one, the median over rounds in which they take turns, with "
+        f"its {100 * LEVEL:.0f} % interval in brackets; one that reaches 1 shows no difference. Row dense: its median "
+        f"time for one batch. {flagged}",
+        f"{shown}: mean ± sample standard deviation over seeds.",
         "params ×, FLOPs ×: how many times fewer than dense, means over seeds. masked: the dense network with zeros; "
         "compacted: without the removed channels or blocks; 2:4: with kernels for 2 zeros in 4.",
     )

@@ -1,5 +1,6 @@
 """What is left of each layer: its density by criterion and target sparsity, and the nets that fell apart."""
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,10 +10,8 @@ from bench.report import render
 from bench.report.frame import PANEL, ROW, Results
 from bench.report.notes import notes, origin
 from bench.report.panels import Panel, panels
-from bench.report.summary import heading
+from bench.report.summary import by_target, heading
 from bench.report.table import Column, Report, Row, Table
-
-SUBJECT = "weights left in each layer (%) by target sparsity"
 
 KEY = ["row", *ROW, *PANEL, "sparsity_target"]
 
@@ -35,7 +34,11 @@ def files(results: Results, details: Details) -> dict[str, bytes]:
     tables = tuple(_table(panel, own) for panel, own in shown)
     tidy = pd.concat([own for _, own in shown], ignore_index=True)[list(TIDY)]
     legend = (*LEGEND, *origin(results))
-    return render.files(Report("layers", results.plan["experiment"], SUBJECT, tables, legend, tidy))
+    return render.files(Report("layers", results.plan["experiment"], _subject(results.frame), tables, legend, tidy))
+
+
+def _subject(cells: pd.DataFrame) -> str:
+    return f"weights left in each layer (%) {by_target(cells)}"
 
 
 def points(panel: Panel, details: Details) -> pd.DataFrame:
@@ -62,7 +65,7 @@ def _empty(densities: "pd.Series[float]") -> int:
 
 
 def _table(panel: Panel, points: pd.DataFrame) -> Table:
-    """Return layers downwards, criteria across below each target sparsity, in the order of the accuracy table."""
+    """Return layers downwards, criteria across below each target, in the order of the accuracy table."""
     planned = panel.table[~panel.table["control"]]
     places = planned.sort_values("sparsity_target", kind="stable")[["sparsity_target", "row"]]
     across = [(heading(target), str(row)) for target, row in places.itertuples(index=False)]
@@ -70,21 +73,34 @@ def _table(panel: Panel, points: pd.DataFrame) -> Table:
     density = {(p["column"], p["row"], p["layer"]): p["density"] for _, p in named.iterrows()}
     states = {(p["column"], str(p["row"])): p["shown"] for _, p in planned.iterrows() if not p["n"]}
     layers = points.sort_values("place", kind="stable").drop_duplicates("layer")
-    rows = [
-        Row(
-            (
-                name.removesuffix(".weight"),
-                str(weights),
-                *(states.get(at) or _percent(density.get((*at, name))) for at in across),
+    fallen = {column: _counts(panel, column) for column in ("collapsed", "disconnected")}
+    columns = _merged(
+        {
+            at: (
+                *(states.get(at) or _percent(density.get((*at, name))) for name in layers["layer"]),
+                *(counts.get(at, "") for counts in fallen.values()),
             )
-        )
-        for name, weights in layers[["layer", "weights"]].itertuples(index=False)
+            for at in across
+        }
+    )
+    stub = [(name.removesuffix(".weight"), str(weights)) for name, weights in layers[["layer", "weights"]].to_numpy()]
+    stub += [(column, "") for column in fallen]
+    lines = zip(stub, *(texts for _, texts in columns), strict=True)
+    rows = tuple(Row((*names, *cells), rule=place == len(layers)) for place, (names, *cells) in enumerate(lines))
+    heads = (Column("layer"), Column("weights"), *(column for column, _ in columns))
+    return Table(_subject(panel.cells), panel.title, panel.about, heads, rows, tuple(notes(panel)), stub=2)
+
+
+def _merged(columns: Mapping[tuple[str, str], tuple[str, ...]]) -> list[tuple[Column, tuple[str, ...]]]:
+    """Return columns of texts, those of (target, row) that read the same at one target in one column."""
+    alike: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for (target, row), texts in columns.items():
+        alike.setdefault((target, texts), []).append(row)
+    rows = Counter(target for target, _ in columns)
+    return [
+        (Column("all criteria" if len(own) == rows[target] > 1 else ", ".join(own), target), texts)
+        for (target, texts), own in alike.items()
     ]
-    for number, column in enumerate(("collapsed", "disconnected")):
-        counts = _counts(panel, column)
-        rows.append(Row((column, "", *(counts.get(at, "") for at in across)), rule=not number))
-    columns = (Column("layer"), Column("weights"), *(Column(row, target) for target, row in across))
-    return Table(SUBJECT, panel.title, panel.about, columns, tuple(rows), tuple(notes(panel)), stub=2)
 
 
 def _percent(density: float | None) -> str:

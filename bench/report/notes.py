@@ -5,11 +5,14 @@ import textwrap
 import pandas as pd
 
 from bench.cell import CONTROLS
-from bench.report.frame import Results, measures
+from bench.report.frame import WHOLE, Results, measures
 from bench.report.panels import Panel
 
 TOLERANCE = 1e-3
 """Rounding to whole weights stays below this; more is worth a word."""
+
+LEFT = "Layers left dense (not scored, or not divisible)"
+LEFT_WHOLE = "Layers of which no output is removed (they lose at most the inputs that others no longer give)"
 
 
 def legend(results: Results, best: str) -> list[str]:
@@ -26,9 +29,9 @@ def legend(results: Results, best: str) -> list[str]:
 
 def origin(results: Results) -> list[str]:
     """Return where the recipes come from, what was changed for this run, and which records are left out."""
-    overrides = results.plan.get("overrides", [])
+    changed = results.plan.get("changed", [])
     lines = [f"Recipe {name}: {source.rstrip('.')}." for name, source in results.plan["recipes"].items()]
-    lines += [f"Changed for this run: {', '.join(overrides)}."] if overrides else []
+    lines += [f"Changed for this run: {', '.join(changed)}."] if changed else []
     if results.outside:
         which = ", ".join(f"{criterion} {count}" for criterion, count in results.outside.items())
         lines.append(f"Left out: {sum(results.outside.values())} records outside this plan ({which}).")
@@ -37,13 +40,13 @@ def origin(results: Results) -> list[str]:
 
 def notes(panel: Panel) -> list[str]:
     """Return what holds for one panel: its seeds, what is missing or failed, and what is not as planned."""
-    facts = (_missing, _failed, _off_target, _of_weights, _left_dense, _untuned, _converged, _mixed)
-    return [seeds(panel), *(line for fact in facts if (line := fact(panel)))]
+    facts = (_missing, _failed, _off_target, of_weights, _left_dense, _sliced, _untuned, _converged, _mixed)
+    return [seeds(panel.cells), *(line for fact in facts if (line := fact(panel)))]
 
 
-def seeds(panel: Panel) -> str:
-    """Return over what the means are taken."""
-    planned = sorted(panel.cells["seed"].unique())
+def seeds(cells: pd.DataFrame) -> str:
+    """Return over what the means of planned cells are taken."""
+    planned = sorted(cells["seed"].unique())
     if len(planned) == 1:
         return f"One seed ({planned[0]}), hence no spread."
     return f"{len(planned)} seeds ({', '.join(map(str, planned))})."
@@ -72,7 +75,7 @@ def _off_target(panel: Panel) -> str:
     return f"Sparsity off its target: {'; '.join(cases)}." if cases else ""
 
 
-def _of_weights(panel: Panel) -> str:
+def of_weights(panel: Panel) -> str:
     """Return what share of the weights is gone, where the targets are shares of something else."""
     cells = panel.cells[(panel.cells["status"] == "ok") & ~panel.cells["target_kind"].isin([None, "weights"])]
     kinds = sorted(cells["target_kind"].dropna().unique())
@@ -87,17 +90,30 @@ def _of_weights(panel: Panel) -> str:
 
 
 def _left_dense(panel: Panel) -> str:
+    """Name the layers that nothing is removed from; whole filters elsewhere take their inputs along."""
     cells = panel.cells[~panel.cells["criterion"].isin(CONTROLS)].drop_duplicates("row")
     named = cells[cells["left_dense"].notna()]
-    by_layers = named.groupby("left_dense", sort=False)["row"].agg(", ".join)
-    everyone = len(by_layers) == 1 and len(named) == len(cells)
-    rows = [str(layers) if everyone else f"{layers} ({who})" for layers, who in by_layers.items()]
-    return f"Layers left dense (not scored, or not divisible): {'; '.join(rows)}." if rows else ""
+    lines = []
+    for whole, own in named.groupby(named["granularity"].str.contains(WHOLE), sort=False):
+        by_layers = own.groupby("left_dense", sort=False)["row"].agg(", ".join)
+        everyone = len(by_layers) == 1 and len(own) == len(cells)
+        rows = [str(layers) if everyone else f"{layers} ({who})" for layers, who in by_layers.items()]
+        lines.append(f"{LEFT_WHOLE if whole else LEFT}: {'; '.join(rows)}.")
+    return " ".join(lines)
 
 
 def _first_of_each(cells: pd.DataFrame) -> list[tuple[str, float, float]]:
     first = cells.drop_duplicates(["row", "sparsity_target"])
     return list(zip(first["row"], first["sparsity_target"], first["sparsity"], strict=True))
+
+
+def _sliced(panel: Panel) -> str:
+    """Say what falling rates mean for steps that share the fine-tuning among them."""
+    iterative = panel.cells["schedule"].astype(str).str.contains("iterative")
+    falling = panel.cells["finetune"].astype(str).str.contains("rewound|cosine")
+    if not (iterative & falling).any():
+        return ""
+    return "Iterative: each step takes the next part of the fine-tuning, the last cut that of the lowest rates."
 
 
 def _untuned(panel: Panel) -> str:

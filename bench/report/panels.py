@@ -26,6 +26,8 @@ class Panel:
 
     title: str
     """The columns in which it differs from the plan's other panels; empty where it is the only one."""
+    short: str
+    """As little of the title as tells it from the others, for a figure."""
     about: str
     """Data, model, recipe and what else its criteria share."""
     cells: pd.DataFrame
@@ -51,10 +53,27 @@ def _panels(results: Results) -> list[Panel]:
     vary = [column for column in PANEL if column in results.plan["vary"]]
     keys = _keys(results.frame, vary)
     differ = [column for column in keys[0] if len({key[column] for key in keys}) > 1]
-    return [_panel(results, key, vary, differ) for key in keys]
+    short = _short(keys)
+    return [_panel(results, key, vary, differ, said) for key, said in zip(keys, short, strict=True)]
 
 
-def _panel(results: Results, key: Key, vary: list[str], differ: list[str]) -> Panel:
+def _short(keys: list[Key]) -> list[str]:
+    """Return a title for each: no column that follows from those before it, of options the name where that will do."""
+    told: list[str] = []
+    for column in keys[0]:
+        before, after = (len({tuple(key[c] for c in own) for key in keys}) for own in (told, [*told, column]))
+        told += [column] * (after > before)
+    said = {column: _names([key[column] for key in keys]) for column in told}
+    return [", ".join(_said(column, said[column][key[column]]) for column in told) for key in keys]
+
+
+def _names(values: list[Any]) -> Key:
+    """Return `iterative` for `{name: iterative, steps: 5}` where no other value has that name."""
+    names = {v: _plain(v).partition(" ")[0] if isinstance(v, str) and v.startswith("{name: ") else v for v in values}
+    return names if len({*names.values()}) == len(names) else {value: value for value in values}
+
+
+def _panel(results: Results, key: Key, vary: list[str], differ: list[str], short: str) -> Panel:
     control = results.frame["criterion"].isin(CONTROLS)
     pruned = _agrees(results.frame, key, FINETUNING if "when" in vary else ())
     dense = _agrees(results.frame, {c: v for c, v in key.items() if c != "when"}, PANEL)
@@ -64,7 +83,7 @@ def _panel(results: Results, key: Key, vary: list[str], differ: list[str]) -> Pa
     about = _about(results, {c: v for c, v in key.items() if c in PANEL[:3] or c not in differ})
     if len(measures(results.frame)) > 1:
         about += f"; {MEASURES[measures(cells)[0]]}"
-    return Panel(title, about, cells, summarise(cells))
+    return Panel(title, short, about, cells, summarise(cells))
 
 
 def _about(results: Results, key: Key) -> str:

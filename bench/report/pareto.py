@@ -14,17 +14,19 @@ from matplotlib.ticker import NullLocator
 
 from bench.report import render
 from bench.report.axes import subplots, tick
-from bench.report.frame import MEASURES, Results, measures
+from bench.report.frame import MEASURES, WHOLE, Results, measures
+from bench.report.notes import seeds
 from bench.report.panels import Panel, panels
 from bench.report.style import STYLE, Look, legend, looks, rendered
-from bench.report.summary import DECIMALS, heading
+from bench.report.summary import DECIMALS, heading, ratio, removed
 from bench.report.table import Column, Report, Row, Table
 
 NET = ["dataset", "model", "form"]
 """A front is over all that was measured on one network and data set, in one form: masked, where FLOPs are not time, or
 compacted, where whole filters or blocks are gone."""
 COLUMNS = (
-    "dataset model form saving factor row panel sparsity_target measure value value_std n n_planned epochs_total front"
+    "dataset model form saving factor row panel target_kind sparsity_target measure value value_std n n_planned "
+    "epochs_total front"
 ).split()
 SAVINGS = {"speedup": "flops", "compression": "params"}
 """What pruning saves: the column that shrinks; that of the whole network has `_dense` behind it."""
@@ -47,7 +49,7 @@ LEGEND = (
     "A point (a criterion at a target, mean over seeds) is on the front if no other of its network, in the same form, "
     "saves as much and is as accurate, and is better in one of the two. Points that lack a seed are left out.",
     "A front takes means as they are: neighbours on it need not differ by more than chance, and epochs of training may "
-    "differ.",
+    "differ. ±: sample standard deviation over seeds.",
     "Speed-up: FLOPs of the dense network over those left; compacted: counted on the smaller network; masked: masked "
     "weights count as gone, which saves no time on usual hardware. Compression: the same of parameters.",
 )
@@ -90,7 +92,7 @@ def _points(panel: Panel, name: str) -> pd.DataFrame:
 
 
 def _form(panel: Panel) -> str:
-    whole = panel.cells["granularity"].dropna().str.contains("filter|layer")
+    whole = panel.cells["granularity"].dropna().str.contains(WHOLE)
     return "compacted" if whole.all() else "masked"
 
 
@@ -106,29 +108,42 @@ def _front(own: pd.DataFrame) -> "pd.Series[bool]":
 
 def report(results: Results, found: pd.DataFrame) -> Report:
     """Return a table of the members of each front, from the least to the most that is saved; all points beside it."""
-    tables = [
-        _table(str(name), own) for (name, *_), own in found.groupby(["saving", *NET], sort=False) if own["front"].any()
-    ]
+    fronts = found.groupby(["saving", *NET], sort=False)
+    tables = [_table(results, str(name), own) for (name, *_), own in fronts if own["front"].any()]
     return Report("pareto", str(results.plan["experiment"]), "Pareto fronts", tuple(tables), LEGEND, found)
 
 
-def _table(name: str, own: pd.DataFrame) -> Table:
+def _table(results: Results, name: str, own: pd.DataFrame) -> Table:
     """Return the members of one front."""
     dataset, model, form = own[NET].iloc[0]
+    cells = results.frame[results.frame["dataset"].eq(dataset) & results.frame["model"].eq(model)]
     members = own[own["front"]].sort_values("factor", kind="stable")
-    settings = bool(own["panel"].ne("").any())
+    places, told = _settings(list(members["panel"].unique()), {f"dataset={dataset}", f"model={model}"})
     measure, saving = MEASURES[own["measure"].iloc[0]], name.replace("speedup", "speed-up")
-    headings = ["criterion", "target", f"{saving} (×)", measure, "epochs", *["settings"] * settings]
-    rows = [Row((*_cells(row), *[str(row["panel"])] * settings)) for _, row in members.iterrows()]
-    title = f"{dataset}, {model}, {form}: {saving}"
-    notes = (f"{len(members)} of {len(own)} points are on the front.",)
-    return Table(f"{measure} against {saving}", title, "", tuple(map(Column, headings)), tuple(rows), notes)
+    headings = ["criterion", removed(own), f"{saving} (×)", measure, "epochs", *["settings"] * bool(places)]
+    rows = [Row((*_cells(row), *([places[row["panel"]]] if places else []))) for _, row in members.iterrows()]
+    title = f"{results.plan['titles'].get(dataset, dataset)}, {model}, {form}: {measure} against {saving}"
+    notes = (seeds(cells), f"{len(members)} of {len(own)} points are on the front.", *told)
+    return Table("Pareto front", title, "", tuple(map(Column, headings)), tuple(rows), notes, stub=2)
+
+
+def _settings(titles: list[str], known: set[str]) -> tuple[dict[str, str], list[str]]:
+    """Return title -> its number in the table, none where there is only one, and notes that tell what is not known."""
+    parts = {title: [part for part in title.split(", ") if part not in {"", *known}] for title in titles}
+    shared = [part for part in parts[titles[0]] if all(part in own for own in parts.values())]
+    notes = [f"Settings of all: {', '.join(shared)}."] if shared else []
+    if len(titles) == 1:
+        return {}, notes
+    places = {title: f"({number})" for number, title in enumerate(titles, start=1)}
+    rest = {title: ", ".join(part for part in own if part not in shared) for title, own in parts.items()}
+    own = "; ".join(f"{place} {rest[title] or 'nothing else'}" for title, place in places.items())
+    return places, [*notes, f"Settings: {own}."]
 
 
 def _cells(row: "pd.Series[Any]") -> list[str]:
     number = f"{{:.{DECIMALS[row['measure']]}f}}".format
     value = number(row["value"]) + (f" ± {number(row['value_std'])}" if row["n"] > 1 else "")
-    return [str(row["row"]), heading(row["sparsity_target"]), f"{row['factor']:.3g}", value, f"{row['epochs_total']:g}"]
+    return [str(row["row"]), heading(row["sparsity_target"]), ratio(row["factor"]), value, f"{row['epochs_total']:g}"]
 
 
 @mpl.rc_context(STYLE)

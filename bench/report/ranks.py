@@ -32,6 +32,8 @@ class Ranking:
     blocks: pd.DataFrame
     """See blocks."""
     ranks: statistics.Ranks
+    left_out: str = ""
+    """See left_out."""
 
 
 def pruned(panel: Panel) -> pd.DataFrame:
@@ -45,9 +47,26 @@ def blocks(cells: pd.DataFrame) -> pd.DataFrame:
 
     The mean is over the sparsities and seeds that all rows have; a pair without any is left out.
     """
-    wide = cells.groupby([*BLOCK, "sparsity_target", "seed", "row"], sort=False)["value"].mean().unstack("row")
     # Equal counts of test images can differ in their last bits, which would break ties.
-    return wide.dropna().groupby(level=BLOCK, sort=False).mean().round(10)
+    return _by_row(cells).dropna().groupby(level=BLOCK, sort=False).mean().round(10)
+
+
+def _by_row(cells: pd.DataFrame) -> pd.DataFrame:
+    """Return `value`, a line for each (dataset, model, target sparsity, seed), a column for each `row`, with gaps."""
+    return cells.groupby([*BLOCK, "sparsity_target", "seed", "row"], sort=False)["value"].mean().unstack("row")
+
+
+def left_out(cells: pd.DataFrame) -> str:
+    """Return how many pairs and cells blocks takes and why not the others; nothing where it takes all."""
+    planned = _by_row(cells)
+    used = planned.dropna()
+    if len(used) == len(planned):
+        return ""
+    pairs, all_pairs = (len(wide.groupby(level=BLOCK)) for wide in (used, planned))
+    return (
+        f"Used are {pairs} of {all_pairs} planned pairs and {len(used)} of {len(planned)} planned (dataset, model, "
+        "target, seed); the others were left out, since not all criteria have them."
+    )
 
 
 def rankings(results: Results) -> list[Ranking]:
@@ -60,7 +79,7 @@ def rankings(results: Results) -> list[Ranking]:
         same = own[setting].iloc[0].dropna()
         about = ", ".join(f"{name}={value}" for name, value in same.items() if value != USUAL.get(str(name)))
         scores = blocks(own)
-        found.append(Ranking(about, scores, statistics.average_ranks(scores)))
+        found.append(Ranking(about, scores, statistics.average_ranks(scores), left_out(own)))
     return [ranking for ranking in found if ranking.ranks.blocks > 1 and len(ranking.ranks.mean) > 1]
 
 
@@ -86,7 +105,8 @@ def _table(ranking: Ranking) -> Table:
             row.append(shown(float(against[row[0]])))
         rows[0].append("")
     lines = tuple(Row(tuple(row)) for row in rows)
-    notes = (f"Ranks over {pairs}, sparsities and seeds averaged inside.", *_said(ranks))
+    first = f"Ranks over {pairs}, targets and seeds averaged inside."
+    notes = (first, *filter(None, [ranking.left_out]), *_said(ranks))
     return Table(SUBJECT, f"Mean ranks over {pairs}", ranking.about, tuple(map(Column, headings)), lines, notes)
 
 

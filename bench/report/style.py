@@ -1,8 +1,10 @@
 """How figures look: print-ready sizes and fonts, and one colour, marker and line a criterion in all of them."""
 
 import io
+import re
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from typing import Any
 
 import pandas as pd
@@ -11,15 +13,24 @@ from matplotlib.figure import Figure
 
 from bench.cell import CONTROLS
 
-KNOWN = (
-    "taylor magnitude snip random gradient grasp synflow fisher obd movement wanda lamp bn_scale fpgm hrank l1_norm "
-    "l2_norm"
-).split()
+# Okabe and Ito's colours, which the colour-blind tell apart, less yellow (too light) and black (the controls'), and two
+# of Tol's as far from them as they are from each other, seen with or without red or green cones.
+COLOURS = ("#0072B2", "#56B4E9", "#D55E00", "#CC79A7", "#009E73", "#E69F00", "#666633", "#AA3377")
+SHARING = (
+    "taylor",
+    "lamp grasp bn_scale",
+    "magnitude l1_norm",
+    "random",
+    "fisher snip l2_norm",
+    "gradient",
+    "fpgm wanda obd",
+    "synflow hrank movement",
+)
+"""Who shares each of COLOURS: of trained weights, of weights at initialisation and of filters, seldom in one panel."""
+KNOWN = " ".join(SHARING).split()
 """Each keeps its colour, marker and line in all figures; other names take the next ones."""
 
-# Okabe and Ito's colours, which the colour-blind tell apart, less yellow (too light) and black (the controls').
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-# Seven and five beside six: no two of 210 names look alike, and a print in grey shows markers and dashes.
+# Seven and five: no two of 35 names look alike in grey, and those that share a colour differ in both.
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LINES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (5, 1, 1, 1)), (0, (1, 1)), (0, (3, 1, 1, 1, 1, 1)))
 
@@ -71,10 +82,13 @@ def rendered(drawn: Figure, name: str) -> dict[str, bytes]:
 
 def colours_and_markers(criteria: set[str]) -> dict[str, Look]:
     """Return `color` and `marker` of each criterion, the same in all figures; those not KNOWN take the next ones."""
-    names = [*KNOWN, *sorted(criteria - {*KNOWN})]
+    others = sorted(criteria - {*KNOWN})
+    colours = {name: colour for colour, names in zip(COLOURS, SHARING, strict=True) for name in names.split()}
+    # From the last: the first are those of the criteria that others are most often compared with.
+    colours |= {name: COLOURS[-1 - place % len(COLOURS)] for place, name in enumerate(others)}
     return {
-        name: {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)]}
-        for place, name in enumerate(names)
+        name: {"color": colour, "marker": MARKERS[place % len(MARKERS)]}
+        for place, (name, colour) in enumerate(colours.items())
     }
 
 
@@ -99,6 +113,27 @@ def looks(table: pd.DataFrame) -> dict[str, Look]:
 def wrapped(title: str, width: float) -> str:
     """Return a title of SMALL letters broken into lines of `width` inches."""
     return "\n".join(textwrap.wrap(title, max(8, int(18.5 * width))))
+
+
+def broken(name: str, width: int) -> str:
+    """Return a name in lines of `width` characters; longer words break after `=`, before `(`, else anywhere."""
+    words = [word if len(word) <= width else re.sub(r"(?<==)|(?=\()", "\n", word) for word in name.split()]
+    return "\n".join(textwrap.fill(line, width) for line in " ".join(words).split("\n") if line.strip())
+
+
+def apart(names: Sequence[str]) -> tuple[str, list[str]]:
+    """Return what names share, `snip (schedule=…)`, and the rest of each; "" and the names where one would be empty."""
+    parts = [re.split(r"(?<=[ =(])|(?=[ )])", name) for name in names]
+    begin = _shared(parts)
+    end = _shared([own[len(begin) :][::-1] for own in parts])[::-1]
+    rest = ["".join(own[len(begin) : len(own) - len(end)]) for own in parts]
+    shared = f"{''.join(begin)}…{''.join(end)}"
+    return (shared, rest) if len(names) > 1 and all(rest) and shared != "…" else ("", [*names])
+
+
+def _shared(parts: Sequence[Sequence[str]]) -> list[str]:
+    """Return with what all begin."""
+    return [first for first, *_ in takewhile(lambda own: len({*own}) == 1, zip(*parts, strict=False))]
 
 
 def legend(drawn: Figure, handles: Mapping[str, Artist], title: str) -> None:

@@ -1,5 +1,6 @@
 """Means over seeds and how they are shown."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,9 @@ DECIMALS = {"top1": 1, "r2": 3}
 
 SHORT = {"top1": "top-1", "r2": "R²"}
 """Measures as headings of columns."""
+
+REMOVED = {"filters": "filters removed", "params": "parameters removed", "flops": "FLOPs removed"}
+"""What targets are shares of, by target_kind; those of weights are sparsities."""
 
 
 def summarise(cells: pd.DataFrame) -> pd.DataFrame:
@@ -50,6 +54,38 @@ def summarise(cells: pd.DataFrame) -> pd.DataFrame:
 def heading(sparsity: float) -> str:
     """Return a target as the heading of its column: `90 %`, or `converged` where the schedule stops by itself."""
     return "converged" if pd.isna(sparsity) else f"{100 * sparsity:.10g} %"
+
+
+def removed(cells: pd.DataFrame) -> str:
+    """Return what the targets of cells are, as a heading: `sparsity`, or e.g. `filters removed`."""
+    return " or ".join(_removed(cells))
+
+
+def by_target(cells: pd.DataFrame) -> str:
+    """Return e.g. `by target sparsity or share of filters removed`."""
+    shares = [kind if kind == "sparsity" else f"share of {kind}" for kind in _removed(cells)]
+    return f"by target {' or '.join(shares)}"
+
+
+def _removed(cells: pd.DataFrame) -> list[str]:
+    kinds = [REMOVED.get(kind, "sparsity") for kind in cells["target_kind"].dropna()]
+    return list(dict.fromkeys(kinds)) or ["sparsity"]
+
+
+def ratio(value: float) -> str:
+    """Return how many times more or less, in three digits: `0.95`, `1.98`, `10.4`, `132`; nothing for NaN."""
+    if pd.isna(value):
+        return ""
+    # Rounded first: 9.996 has two digits before its point.
+    return "∞" if value == float("inf") else f"{value:.{max(0, 3 - len(str(int(float(f'{value:.3g}')))))}f}"
+
+
+def significant(value: float, digits: int = 3) -> str:
+    """Return at least that many digits, without an exponent: `0.00187`, `12.3`, `1234`; nothing for NaN."""
+    if pd.isna(value):
+        return ""
+    decimals = digits - 1 - math.floor(math.log10(value)) if value > 0 else 0
+    return f"{value:.{max(0, decimals)}f}"
 
 
 def signed(difference: float, places: int) -> str:

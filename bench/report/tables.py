@@ -5,11 +5,12 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from bench.report import grid, render
+from bench.report import grid, render, tradeoff
 from bench.report import latex as tex
-from bench.report.frame import MEASURED, MEASURES, PANEL, ROW, Results, measures
+from bench.report.frame import MEASURED, MEASURES, PANEL, ROW, Results, measures, untrained
 from bench.report.notes import legend, notes
 from bench.report.panels import Panel, panels
+from bench.report.summary import by_target
 from bench.report.table import Column, Report, Row, Table
 
 COUNTS = ("n_planned", "n", "failed", "missing")
@@ -21,7 +22,7 @@ def accuracy(results: Results, best: str = "bold") -> Report:
     """Return a table a panel: name, epochs, accuracy by target sparsity; `best` says how the best is marked."""
     shown = " or ".join(MEASURES[name] for name in measures(results.frame))
     tables = tuple(_table(panel) for panel in panels(results))
-    subject = f"{shown} by target sparsity"
+    subject = f"{shown} {by_target(results.frame)}"
     lines = tuple(legend(results, best))
     return Report("accuracy", str(results.plan["experiment"]), subject, tables, lines, tidy(results))
 
@@ -32,8 +33,8 @@ def files(results: Results) -> dict[str, bytes]:
 
 
 def text(results: Results) -> str:
-    """Return the tables for a terminal; `*` marks the best of a column."""
-    report = accuracy(results, "*")
+    """Return the tables for a terminal, where nothing was trained those of the trade-off; `*`: best of a column."""
+    report = tradeoff.report(results) if untrained(results.frame) else accuracy(results, "*")
     lines = [report.heading]
     for table in report.tables:
         lines += ["", *_wrapped(filter(None, (table.title, table.about)))]
@@ -81,7 +82,7 @@ def _table(panel: Panel) -> Table:
         cells = [str(name), f"{points['epochs_total'].mean():.4g}", *(shown.get(column, "") for column in targets)]
         rows.append(Row(tuple(cells), frozenset(best), rule=len(rows) == controls))
     columns = tuple(Column(name) for name in ("criterion", "epochs", *targets))
-    subject = f"{panel.measure} by target sparsity"
+    subject = f"{panel.measure} {by_target(panel.cells)}"
     return Table(subject, panel.title, panel.about, columns, tuple(rows), tuple(notes(panel)), stub=2)
 
 

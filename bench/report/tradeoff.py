@@ -10,10 +10,10 @@ from typing import Any
 import pandas as pd
 
 from bench.report import render
-from bench.report.frame import MEASURES, PANEL, ROW, Results, measures
+from bench.report.frame import MEASURES, PANEL, ROW, Results, measures, untrained
 from bench.report.notes import notes, origin
 from bench.report.panels import Panel, panels
-from bench.report.summary import DECIMALS, SHORT, signed
+from bench.report.summary import DECIMALS, SHORT, ratio, signed
 from bench.report.table import Column, Report, Row, Table
 
 SIZES = ("params_dense", "params", "flops_dense", "flops")
@@ -27,27 +27,35 @@ TIDY = (
     *("collapsed", "disconnected"),
 )
 
-LEGEND = (
+RATIOS = (
     "compr.: compression, parameters of the dense net / parameters left; speed-up: FLOPs of the dense net / FLOPs "
     "left, in theory: what a machine makes of it is its latency. Both are ratios of means over seeds (the harmonic "
-    "mean of the seeds' ratios).",
+    "mean of the seeds' ratios)."
+)
+ACCURACY = (
+    "Mean ± sample standard deviation over seeds; bold: best of its column as shown.",
     "change: mean over seeds of the difference to the dense net of the same seed.",
 )
 
 
 def files(results: Results) -> dict[str, bytes]:
     """Return tradeoff.md, .csv, .tex and .html."""
+    return render.files(report(results))
+
+
+def report(results: Results) -> Report:
+    """Return a table a panel: accuracy, where any was trained, compression and speed-up at each target."""
     shown = panels(results)
     points = [_points(panel) for panel in shown]
     tables = tuple(_table(panel, own) for panel, own in zip(shown, points, strict=True))
-    spread = "Mean ± sample standard deviation over seeds; bold: best of its column as shown."
-    legend = (spread, *LEGEND, *origin(results))
+    legend = (*(() if untrained(results.frame) else ACCURACY), RATIOS, *origin(results))
     tidy = pd.concat(points, ignore_index=True)[list(TIDY)]
-    return render.files(Report("tradeoff", results.plan["experiment"], _subject(results.frame), tables, legend, tidy))
+    return Report("tradeoff", str(results.plan["experiment"]), _subject(results.frame), tables, legend, tidy)
 
 
 def _subject(cells: pd.DataFrame) -> str:
-    return f"{' or '.join(MEASURES[name] for name in measures(cells))}, compression and theoretical speed-up"
+    accuracy = "" if untrained(cells) else f"{' or '.join(MEASURES[name] for name in measures(cells))}, "
+    return f"{accuracy}compression and theoretical speed-up"
 
 
 def _points(panel: Panel) -> pd.DataFrame:
@@ -78,14 +86,15 @@ def _points(panel: Panel) -> pd.DataFrame:
 def _table(panel: Panel, points: pd.DataFrame) -> Table:
     (measure, *_) = measures(panel.cells)
     targets = list(points.sort_values("sparsity_target")["column"].unique())
-    names = (SHORT[measure], "change", "compr.", "speed-up")
+    bare = untrained(panel.cells)
+    names = (*(() if bare else (SHORT[measure], "change")), "compr.", "speed-up")
     rows = []
     for name, own in points.groupby("row", sort=False):
         cells = [""] * (len(targets) * len(names))
         best = set()
         for _, point in own.iterrows():
             first = targets.index(point["column"]) * len(names)
-            cells[first : first + len(names)] = _cells(point, measure)
+            cells[first : first + len(names)] = _cells(point, measure, bare)
             best |= {1 + first} if point["best"] else set()
         rows.append(Row((str(name), *cells), frozenset(best)))
     columns = (Column("criterion"), *(Column(name, target) for target in targets for name in names))
@@ -93,26 +102,23 @@ def _table(panel: Panel, points: pd.DataFrame) -> Table:
     return Table(_subject(panel.cells), panel.title, panel.about, columns, tuple(rows), told)
 
 
-def _cells(point: "pd.Series[Any]", measure: str) -> list[str]:
+def _cells(point: "pd.Series[Any]", measure: str, bare: bool) -> list[str]:
+    """Return accuracy and change, unless `bare`, and both ratios; a point that no net has says why."""
+    ratios = [ratio(point[name]) for name in ("compression", "speedup")]
+    if bare:
+        return ratios if point["n"] else [point["shown"], ""]
     change = signed(point["change"], DECIMALS[measure]) if pd.notna(point["change"]) else ""
-    return [point["shown"], change, *(_ratio(point[name]) for name in ("compression", "speedup"))]
-
-
-def _ratio(value: float) -> str:
-    """Return three digits: `1.98`, `10.4`, `132`."""
-    if pd.isna(value):
-        return ""
-    return "∞" if value == float("inf") else f"{value:.{max(0, 3 - len(str(int(value))))}f}"
+    return [point["shown"], change, *ratios]
 
 
 def _dense(panel: Panel) -> list[str]:
     """Return what the ratios refer to: accuracy, parameters and FLOPs of each control, in absolute numbers."""
     lines = []
     for name, cells in panel.cells[panel.cells["control"]].groupby("row", sort=False):
-        shown = panel.table.loc[panel.table["row"] == name, "shown"].iloc[0]
+        shown = [] if untrained(cells) else [panel.table.loc[panel.table["row"] == name, "shown"].iloc[0]]
         sizes = cells[["params", "flops"]].apply(pd.to_numeric).mean().dropna()
         units = {"params": "parameters", "flops": "FLOPs"}
-        lines.append(f"{name}: {', '.join([shown, *(f'{size:,.0f} {units[str(n)]}' for n, size in sizes.items())])}.")
+        lines.append(f"{name}: {', '.join([*shown, *(f'{size:,.0f} {units[str(n)]}' for n, size in sizes.items())])}.")
     return lines
 
 

@@ -24,8 +24,8 @@ def published(root: Path) -> list[Path]:
 
 
 def accuracy_files(results: Results) -> dict[str, bytes]:
-    """Return the accuracy table and, where there are accuracies, the figure, which a run shows at its end."""
-    return tables.files(results) | ({} if untrained(results.frame) else figure.files(results))
+    """Return the accuracy table and figure, which a run shows at its end; nothing where nothing was trained."""
+    return {} if untrained(results.frame) else tables.files(results) | figure.files(results)
 
 
 def report_files(root: Path, results: Results) -> dict[str, bytes]:

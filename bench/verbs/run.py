@@ -13,7 +13,7 @@ from bench.launch import Pool, worker_count
 from bench.logger import Logger, open_logger
 from bench.plan import Plan, make
 from bench.progress import Progress, named
-from bench.report import frame, tables
+from bench.report import frame, tables, tradeoff
 from bench.report.write import accuracy_files, table_folder, write
 from bench.tasks import Result, record_failure
 from bench.workplace import opened
@@ -131,8 +131,9 @@ def _report(plan: Plan, root: Path, logger: Logger) -> None:
     logger.table(plan.hash, *tables.table(results))
     _print(tables.text(results))
     folder = table_folder(root, results)
+    files = accuracy_files(results) or tradeoff.files(results)
     try:
-        names = ", ".join(path.name for path in write(accuracy_files(results), folder))
+        names = ", ".join(path.name for path in write(files, folder))
     except OSError as error:
         raise UserError(
             f"the tables cannot be written to {folder}: {error.strerror}; make room and run again"

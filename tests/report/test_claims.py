@@ -81,6 +81,7 @@ def test_the_first_empty_layer_is_counted_by_seeds(out: Out) -> None:
     row = claims.judged(out.results()).iloc[0]
     # Six of six: the two-sided sign test gives 2 / 2^6 = .031.
     assert (row["verdict"], row["behind"], row["first"]) == ("holds", 6, pytest.approx(0.7))
+    assert row["p"] == pytest.approx(2 / 2**6)
     assert math.isinf(row["second"])  # three of six seeds never empty
     assert b"never" in claims.files(out.results())["claims.md"]
 

@@ -45,6 +45,8 @@ def test_each_criterion_against_magnitude_at_each_sparsity(out: Out) -> None:
     assert "1 of 3, 1 tied" in text
     assert "Against magnitude, in percentage points of top-1 test accuracy; 4 comparisons, 4 of them tested." in text
     assert "Wilcoxon" not in text
+    assert "ootstrap" not in text
+    assert "From 20 pairs" not in text
     kept = pd.read_csv(io.BytesIO(comparisons.files(out.results())["comparisons.csv"]))
     assert list(kept.columns) == COLUMNS
     assert kept["p_holm"].to_numpy() == pytest.approx(found["p_holm"].to_numpy(), rel=1e-5)
@@ -119,6 +121,19 @@ def test_from_twenty_pairs_there_is_a_bootstrap_and_a_share(out: Out) -> None:
     text = markdown(out)
     assert f"{ends[0]:+.2f} to {ends[1]:+.2f}" in text
     assert "13 of 20 (0.41 to 0.85)" in text
+    assert "- From 20 pairs, wins have" in text
+    assert "- Bootstrap intervals" in text
+
+
+def test_targets_that_are_no_sparsities_say_of_what_they_are_shares(out: Out) -> None:
+    filters = {"granularity": "{name: filter}", "target_kind": "filters"}
+    cells = [out.pruned(name, 0.5, seed, **filters) for name in ("taylor", "magnitude") for seed in range(3)]
+    for cell in cells:
+        out.record(cell, 90.0 + cell["seed"], sparsity=0.7)
+    out.plan(*cells)
+    text = markdown(out)
+    assert "| criterion | filters removed | pairs |" in text
+    assert "- Targets are shares of filters; of the weights are gone 70 % at 50 %." in text
 
 
 def test_several_networks_are_ranked(out: Out) -> None:

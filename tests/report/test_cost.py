@@ -34,7 +34,8 @@ def test_shared_scores_count_once(out: Out, dense: list[Cell]) -> None:
     assert frame.loc["taylor", ["score_s_low", "score_s_high", "cells"]].tolist() == [1, 9, 6]
     # An epoch of the median dense training takes 66 / 30 seconds.
     assert frame.loc["taylor", "epochs"] == pytest.approx(2 / 2.2)
-    assert lines(files, "cost")[1] == ["taylor", "1024", "32", "3", "2.00 (1.00 to 9.00)", "0.91", "500"]
+    assert lines(files, "cost")[1] == ["taylor", "1024", "32", "3", "2.00 (1.00 to 9.00)", "0.91"]
+    assert "peak MB" not in files["cost.md"].decode(), "on a CPU it is the worker's history"
     assert "cpu A CPU, threads 1, torch 2.11.0" in files["cost.md"].decode()
 
 
@@ -69,17 +70,12 @@ def test_without_times_there_is_no_table(out: Out) -> None:
     assert cost.files(out.results()) == {}
 
 
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (0.001862, "0.00186"),
-        (0.0072, "0.00720"),
-        (12.34, "12.3"),
-        (1234.4, "1234"),
-        (0.0, "0"),
-        (100.0, "100"),
-        (float("nan"), ""),
-    ],
-)
-def test_numbers_have_three_digits_and_no_exponent(value: float, text: str) -> None:
-    assert cost._number(value) == text
+def test_memory_is_told_of_gpus_and_columns_that_say_nothing_are_left_out(out: Out) -> None:
+    cell = out.pruned("taylor", 0.9, 0, device="cuda")
+    out.record(cell, 97.0, score_s=1.0, score_samples=1024, score_batch=32, peak_memory_mb=512.4)
+    out.plan(cell)
+    files = cost.files(out.results())
+    assert lines(files, "cost")[0] == ["criterion", "samples", "batch", "measured", "seconds", "peak MB"]
+    assert lines(files, "cost")[1][-1] == "512"
+    assert "- peak MB:" in files["cost.md"].decode()
+    assert "- epochs:" not in files["cost.md"].decode()

@@ -4,6 +4,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 
 from bench.report import density
@@ -64,10 +65,59 @@ def test_many_layers_and_long_names_are_legible(out: Out) -> None:
     names = (*KNOWN[:8], "$x_$ & a name # of somebody who could not stop")
     cells = [cell for name in names for sparsity in (0.9, 0.99) for cell in out.seeds(name, sparsity, 97.0)]
     out.plan(*cells)
-    many = {f"stage{n // 10}.block{n % 10}.a_long_name_of_a_layer.conv": n % 7 for n in range(90)}
+    many = [f"stage{n // 10}.block{n % 10}.a_long_name_of_a_layer.conv" for n in range(90)]
+    details = {
+        cell["cell"]: layers(**{name: (place + n) % 7 for n, name in enumerate(many)})
+        for place, cell in enumerate(cells)
+    }
     panel = panels(out.results())[0]
     with mpl.rc_context(STYLE):
-        legible.check(density.figure(panel, density.densities(panel, {cell["cell"]: layers(**many) for cell in cells})))
+        legible.check(density.figure(panel, density.densities(panel, details)))
+
+
+def labels(axes: Axes) -> list[str]:
+    return [label.get_text() for label in axes.get_yticklabels()]
+
+
+def test_rows_are_named_by_what_tells_them_apart_and_the_rest_is_said_once(out: Out) -> None:
+    schedules = ("one_shot", "{name: iterative, steps: 100, curve: exponential, and: what no line of a row can hold}")
+    cells = [
+        cell for which in schedules for s in (0.9, 0.95, 0.99) for cell in out.seeds("snip", s, 97.0, schedule=which)
+    ]
+    out.plan(*cells, vary=["schedule"])
+    details = {
+        cell["cell"]: layers(**{f"stage{n}.a_layer": n + place for n in range(20)}) for place, cell in enumerate(cells)
+    }
+    panel = panels(out.results())[0]
+    with mpl.rc_context(STYLE):
+        drawn = density.figure(panel, density.densities(panel, details))
+        legible.check(drawn)
+    assert sorted(" ".join(name.split()) for name in labels(drawn.axes[0])) == [
+        "iterative steps=100 curve=exponential and=what no line of a row can hold",
+        "one_shot",
+    ]
+    assert any("snip (schedule=…)" in text.get_text() for text in drawn.texts)
+
+
+def test_rows_that_are_all_the_same_are_drawn_once(out: Out) -> None:
+    cells = [*out.seeds("taylor", 0.9, 97.0), *out.seeds("snip", 0.9, 96.0), *out.seeds("snip", 0.98, 95.0)]
+    cells += out.seeds("taylor", 0.98, 94.0)
+    out.plan(*cells)
+    panel = panels(out.results())[0]
+    same = {cell["cell"]: layers(conv=20, fc=50) for cell in cells}
+    for details, names in (
+        (same, ["all criteria"]),
+        (same | {cells[3]["cell"]: layers(conv=20, fc=51)}, ["taylor", "snip"]),
+        ({name: own for name, own in same.items() if name != cells[0]["cell"]}, ["taylor", "snip"]),
+    ):
+        with mpl.rc_context(STYLE):
+            drawn = density.figure(panel, density.densities(panel, details))
+            legible.check(drawn)
+        assert sorted(labels(drawn.axes[0])) == sorted(names)
+    out.plan(*cells[:1], *out.seeds("taylor", 0.9, 97.0, finetune="rewound"), vary=["finetune"], written="2027")
+    panel = panels(out.results())[0]
+    table = density.densities(panel, {cell: layers(conv=20) for cell in panel.cells["cell"]})
+    assert labels(density.figure(panel, table).axes[0]) == ["all variants"]
 
 
 def test_files_are_one_a_panel_and_none_without_layers(out: Out) -> None:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from bench.report.figure import figure, files
-from bench.report.style import KNOWN, STYLE, looks
+from bench.report.style import COLOURS, KNOWN, STYLE, looks
 from tests.report import legible
 from tests.report.conftest import Out
 
@@ -86,6 +86,21 @@ def test_collapse_does_not_squeeze_the_good_nets(out: Out, lowest: float, scale:
     assert high > 98
 
 
+def test_nets_of_moderate_accuracy_have_a_linear_axis_with_ticks_on_both_sides_of_all(out: Out) -> None:
+    cells = [cell for sparsity, top1 in ((0.3, 74.0), (0.7, 54.0)) for cell in out.seeds("taylor", sparsity, top1)]
+    out.plan(*out.dense(77.0, longer=78.0), *cells)
+    axes = figure(out.results()).axes[0]
+    assert axes.get_yscale() == "linear"
+    assert axes.get_ylabel() == "top-1 test accuracy (%)"
+    ticks = [tick for tick in axes.get_yticks() if axes.get_ylim()[0] <= tick <= axes.get_ylim()[1]]
+    assert len(ticks) >= 4
+
+
+def test_a_log_axis_of_the_error_is_labelled_where_nets_collapse_too(out: Out) -> None:
+    axes = experiment(out, "global", lowest=20.0).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["98", "95", "90", "85", "75", "60", "40"]
+
+
 def test_no_text_covers_another_or_leaves_the_page(out: Out) -> None:
     long = 3 * "a_criterion_whose_author_could_not_stop_in_time_"
     names, dense = (*KNOWN[:5], "_$x_$", long, f"{long} again"), (0.5, 0.51, 0.99, 0.991, 0.999)
@@ -124,7 +139,7 @@ def test_no_two_criteria_look_alike_even_without_colour() -> None:
     names = [*KNOWN, "x", "y", "z"]
     found = looks(pd.DataFrame({"row": names, "criterion": names, "control": False}))
     assert len({(look["marker"], str(look["linestyle"])) for look in found.values()}) == len(names)
-    assert len({look["color"] for look in found.values()}) == 6
+    assert len({look["color"] for look in found.values()}) == len(COLOURS)
 
 
 def test_variants_of_a_criterion_share_their_colour(out: Out) -> None:

@@ -55,6 +55,20 @@ def test_of_many_targets_some_are_shown_and_equal_scores_and_gaps_are_drawn(out:
     assert [text.get_text() for text in drawn.axes[0].texts] == ["no histogram"]
 
 
+def test_names_of_rows_say_what_tells_them_apart_and_break_at_words(out: Out) -> None:
+    schedules = ("one_shot", "{name: iterative, steps: 100, curve: exponential}")
+    cells = [cell for schedule in schedules for cell in out.seeds("snip", 0.9, 97.0, schedule=schedule)]
+    out.plan(*cells, vary=["schedule"])
+    panel = panels(out.results())[0]
+    with mpl.rc_context(STYLE):
+        drawn = histograms.figure(
+            panel, histograms.histograms(panel, {cell["cell"]: histogram([1, 2], [3, 4]) for cell in cells})
+        )
+        legible.check(drawn)
+    assert {axes.get_ylabel() for axes in drawn.axes} == {"one_shot", "iterative steps=100\ncurve=exponential"}
+    assert any("snip (schedule=…)" in text.get_text() for text in drawn.texts)
+
+
 def test_files_are_the_same_again_and_none_without_histograms(out: Out) -> None:
     cells = out.seeds("taylor", 0.9, 97.0)
     out.plan(*cells)

@@ -87,15 +87,16 @@ def test_accuracy_sizes_and_speed_up_stand_in_one_row(out: Out) -> None:
     assert sorted(files) == ["latency.csv", "latency.html", "latency.md", "latency.tex"]
     assert files == latency.files(results, rows)
     header, _, dense, pruned = table(files)
-    assert header == ["criterion", "sparsity", "network", "top-1 (%)", "params ×", "FLOPs ×", "batch 1", "batch 32"]
-    assert dense == ["dense", "", "dense", "98.5 ± 0.7", "1.00", "1.00", "3 ms", "9 ms"]
-    assert pruned[:6] == ["taylor", "50 %", "compacted", "96.5 ± 0.7", "4.00", "3.00"]
-    assert pruned[6:] == ["1.50 ± 0.00", "1.50 ± 0.00!"]
+    assert header == ["criterion", "sparsity", "top-1 (%)", "params ×", "FLOPs ×", "batch 1", "batch 32"]
+    assert dense == ["dense", "", "98.5 ± 0.7", "1.00", "1.00", "3.00 ms", "9.00 ms"]
+    assert pruned[:5] == ["taylor", "50 %", "96.5 ± 0.7", "4.00", "3.00"]
+    assert pruned[5:] == ["1.50 (1.50–1.50)", "1.50 (1.50–1.50)!"]
     text = files["latency.md"].decode()
     assert "A CPU, 2 cores, torch 2.11.0, eager, fp32, 1 thread" in text
     assert "1.00 times as fast as dense, the median of 2 comparisons, of which 0 show a difference" in text
     assert r"Not timed: 2:4: no \*kernel\*." in text
-    assert "networks of seed 0, 2026-01-01; clock 3000 MHz; mean load 0.5." in text
+    assert "Timed on the compacted networks of seed 0, 2026-01-01; clock 3000 MHz; mean load 0.5." in text
+    assert "- top-1: mean ± sample standard deviation over seeds." in text
 
     tidy = pd.read_csv(io.BytesIO(files["latency.csv"])).set_index(["variant", "batch"])
     assert tidy.loc[("compacted", 1), "speed_up"] == pytest.approx(1.5)
@@ -111,13 +112,45 @@ def test_machines_share_no_table_and_settings_without_times_no_column(out: Out) 
     there = [row | {"cpu": "Another"} for row in here]
     onnx = [timed(first, v, None, engine="onnx", reason="absent") for v in ("dense", "masked")]
     report = latency.report(out.results(), [*here, *there, *onnx])
-    assert [len(one.columns) for one in report.tables] == [7, 7]
+    assert [len(one.columns) for one in report.tables] == [6, 6]
     assert [one.title for one in report.tables] == [
         f"{cpu}, 2 cores, torch 2.11.0, eager, fp32, 1 thread" for cpu in ("A CPU", "Another")
     ]
     assert any("dense, masked with onnx: absent" in note for note in report.tables[0].notes)
-    busy = latency.report(out.results(), [row | {"load": 7.0} for row in here])
-    assert any("mean load 7.0: other work had the cores" in note for note in busy.tables[0].notes)
+
+
+@pytest.mark.parametrize(("load", "busy"), [(1.4, False), (1.6, True)])
+def test_a_load_above_the_timed_threads_is_other_work(out: Out, load: float, busy: bool) -> None:
+    first, _ = filters(out)
+    rows = [timed(first, v, s, load=load) for v, s in (("dense", 2e-3), ("compacted", 1e-3))]
+    (table,) = latency.report(out.results(), rows).tables
+    (note,) = [note for note in table.notes if note.startswith("Timed on")]
+    assert note.endswith(f"mean load {load}{': other work ran beside it' * busy}.")
+
+
+def test_targets_of_filters_are_no_sparsity_and_one_comparison_shows(out: Out) -> None:
+    cell = out.pruned("taylor", 0.5, 0, granularity="filter", target_kind="filters")
+    out.record(cell, 97.0, **SIZES | {"sparsity": 0.7})
+    out.plan(*out.dense(99.0), cell)
+    text = latency.files(out.results(), [timed(cell, v, s) for v, s in (("dense", 2e-3), ("masked", 1e-3))])
+    assert "| criterion | filters removed |" in text["latency.md"].decode()
+    assert "of the weights are gone 70 % at 50 %" in text["latency.md"].decode()
+    assert "the median of 1 comparisons, of which 1 shows a difference" in text["latency.md"].decode()
+
+
+def test_rows_of_several_forms_name_theirs(out: Out) -> None:
+    cells = [out.pruned("taylor", target, 0, granularity="filter") for target in (0.5, 0.9)]
+    for cell in cells:
+        out.record(cell, 97.0, **SIZES)
+    out.plan(*out.dense(99.0), *cells)
+    rows = [timed(cells[0], v, s) for v, s in (("dense", 2e-3), ("compacted", 1e-3))]
+    rows += [timed(cells[1], v, s) for v, s in (("dense", 2e-3), ("masked", 1e-3))]
+    (one,) = latency.report(out.results(), rows).tables
+    assert one.column(2) == ["dense", "compacted", "masked"]
+
+
+def test_without_an_interval_the_speed_up_stands_alone() -> None:
+    assert str(speed_up([1.0, 1.1], [2.0, 2.2])) == "0.50"
 
 
 def test_what_was_not_timed_or_lies_outside_the_plan_makes_no_file(out: Out) -> None:

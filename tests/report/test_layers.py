@@ -46,6 +46,18 @@ def test_densities_are_means_over_seeds_and_the_fallen_are_counted(out: Out, cel
     assert frame.loc[("taylor", "1.weight"), "density"] == pytest.approx(0.99975)
 
 
+def test_criteria_that_read_the_same_share_a_column(out: Out) -> None:
+    made = [*out.seeds("taylor", 0.5, 97.0), *out.seeds("snip", 0.5, 96.0), *out.seeds("a, b", 0.5, 95.0)]
+    made += [*out.seeds("taylor", 0.9, 97.0), *out.seeds("snip", 0.9, 96.0), *out.seeds("a, b", 0.9, 95.0)]
+    out.plan(*made)
+    own = [kept(5, 1000)] * 3 + [kept(1, 200), kept(2, 200), kept(1, 200)]
+    details = {cell["cell"]: layer for cell, layer in zip(made, own, strict=True)}
+    rows = lines(layers.files(out.results(), details), "layers")
+    assert rows[0] == ["layer", "weights", "50 % all criteria", "90 % taylor, a, b", "90 % snip"]
+    assert rows[1] == ["0", "10", "50.0", "10.0", "20.0"]
+    assert rows[3] == ["collapsed", "", "0 of 1", "0 of 1", "0 of 1"]
+
+
 def test_exactly_none_and_all_are_told_from_nearly(out: Out, cells: list[Cell]) -> None:
     details = {cell["cell"]: kept(0, 2000) for cell in cells}
     assert [row[2] for row in lines(layers.files(out.results(), details), "layers")[1:3]] == ["0", "100"]

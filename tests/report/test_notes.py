@@ -1,3 +1,5 @@
+import pytest
+
 from bench.report.notes import legend, notes
 from bench.report.panels import panels
 from tests.report.conftest import Out
@@ -46,8 +48,16 @@ def test_targets_of_filters_say_what_is_gone_of_the_weights_and_name_layers_once
         out.record(cell, 97.0, sparsity=gone, left_dense="12.weight")
     assert said(out)[1:] == [
         "Targets are shares of filters; of the weights are gone 47 to 51 % at 30 %, 70 % at 50 %.",
-        "Layers left dense (not scored, or not divisible): 12.weight.",
+        "Layers of which no output is removed (they lose at most the inputs that others no longer give): 12.weight.",
     ]
+
+
+@pytest.mark.parametrize(("finetune", "count"), [("rewound", 1), ("{name: cosine, peak: 0.1}", 1), ("low", 0)])
+def test_steps_that_share_falling_rates_are_said(out: Out, finetune: str, count: int) -> None:
+    steps = "{name: iterative, steps: 5, curve: exponential}"
+    out.plan(*out.seeds("taylor", 0.9, 97.0, 97.1, schedule=steps, finetune=finetune))
+    line = "Iterative: each step takes the next part of the fine-tuning, the last cut that of the lowest rates."
+    assert said(out)[1:] == [line] * count
 
 
 def test_layers_left_dense_by_some_name_those(out: Out) -> None:
@@ -56,6 +66,18 @@ def test_layers_left_dense_by_some_name_those(out: Out) -> None:
     out.record(cells[0], 97.0, sparsity=0.9)
     out.record(cells[1], 97.0, sparsity=0.9, left_dense="0.weight, 12.weight")
     assert said(out)[1:] == ["Layers left dense (not scored, or not divisible): 0.weight, 12.weight (hrank)."]
+
+
+def test_layers_left_by_rows_of_weights_and_of_filters_are_told_apart(out: Out) -> None:
+    cells = [out.pruned("taylor", 0.9, 0, granularity=name) for name in ("{name: nm, n: 2, m: 4}", "{name: filter}")]
+    out.plan(*cells, vary=["granularity"])
+    for cell in cells:
+        out.record(cell, 97.0, sparsity=0.9, left_dense="0.weight")
+    assert said(out)[1:] == [
+        "Layers left dense (not scored, or not divisible): 0.weight (taylor (granularity=nm n=2 m=4)). "
+        "Layers of which no output is removed (they lose at most the inputs that others no longer give): 0.weight "
+        "(taylor (granularity=filter))."
+    ]
 
 
 def test_rows_from_different_machines_are_named(out: Out) -> None:

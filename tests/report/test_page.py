@@ -246,3 +246,25 @@ def test_bands_are_one_standard_deviation_and_controls_are_lines(browser: Browse
     assert {len(xs) for xs in places.values()} == {1}
     assert len({x for xs in places.values() for x in xs}) == 2
     assert all(4000 < x < 6250 for xs in places.values() for x in xs)
+
+
+@needs_chromium
+def test_the_error_has_a_log_axis_only_where_good_nets_collapse(browser: Browser, tmp_path: Path) -> None:
+    out = Out(tmp_path)
+    cells = []
+    for model, dense, values in (("good", 98.0, (97.0, 20.0)), ("moderate", 77.0, (74.0, 54.0))):
+        cells += out.dense(dense, longer=dense, model=model)
+        for sparsity, top1 in zip((0.5, 0.9), values, strict=True):
+            cells += out.seeds("taylor", sparsity, top1, model=model)
+    out.plan(*cells)
+    (tmp_path / "page.html").write_bytes(page([Book("two", out.results(), {})]))
+    browser.open(tmp_path / "page.html")
+    browser.run("document.querySelector('#curves').scrollIntoView()")
+    browser.settle()
+    good, moderate = browser.run(
+        "return [...document.querySelectorAll('.plot')].map(plot => [plot.layout.yaxis.type ?? 'linear',"
+        "[...plot.querySelectorAll('.yaxislayer-above text')].map(tick => tick.textContent)])"
+    )
+    assert good == ["log", ["98", "95", "90", "85", "80", "70", "60", "40", "20"]]
+    assert moderate[0] == "linear"
+    assert len(moderate[1]) >= 4

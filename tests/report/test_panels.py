@@ -15,7 +15,7 @@ def rows(panel: Panel) -> list[str]:
 def test_one_panel_has_no_title_and_says_what_all_share(out: Out) -> None:
     out.plan(*out.controls(0), out.pruned("taylor", 0.9, 0), out.pruned("snip", 0.9, 0))
     (panel,) = shown(out)
-    assert panel.title == ""
+    assert (panel.title, panel.short) == ("", "")
     assert panel.about == (
         "Digits, digits_net, recipe short; granularity=weight, scope=global, schedule=one_shot, when=trained, "
         "finetune=low, finetune_epochs=10, device=cpu"
@@ -50,6 +50,7 @@ def test_criteria_that_differ_share_no_panel_unless_it_is_under_study(out: Out, 
     assert one.title.startswith(f"{column}=")
     assert two.title.startswith(f"{column}=")
     assert one.title != two.title
+    assert one.short != two.short
     out.plan(*cells, vary=[column], written="2027")
     (panel,) = shown(out)
     assert [name.split(" (")[0] for name in rows(panel)] == ["taylor", "snip"]
@@ -60,6 +61,23 @@ def test_options_of_an_axis_are_said_as_one_would_write_them(out: Out) -> None:
     iterative = "{name: iterative, steps: 5, curve: linear}"
     out.plan(out.pruned("taylor", 0.9, 0), out.pruned("taylor", 0.9, 0, schedule=iterative))
     assert [panel.title for panel in shown(out)] == ["schedule=one_shot", "schedule=iterative steps=5 curve=linear"]
+
+
+def test_a_short_title_leaves_out_what_follows_and_options_that_tell_nothing_apart(out: Out) -> None:
+    iterative, linear = (f"{{name: iterative, steps: 5, curve: {curve}}}" for curve in ("exponential", "linear"))
+    filters = {"granularity": "{name: filter, reduce: mean}", "scope": "layer", "target_kind": "filters"}
+    cells = [out.pruned("taylor", 0.9, 0), out.pruned("taylor", 0.9, 0, schedule=iterative, **filters)]
+    out.plan(*cells, out.at_init("snip", 0.9, 0))
+    assert [panel.short for panel in shown(out)] == [
+        "granularity=weight, when=trained",
+        "granularity=filter, when=trained",
+        "granularity=weight, when=init",
+    ]
+    out.plan(*cells, out.pruned("taylor", 0.9, 0, schedule=linear, **filters), written="2027")
+    assert [panel.short for panel in shown(out)][1:] == [
+        "granularity=filter, schedule=iterative steps=5 curve=exponential",
+        "granularity=filter, schedule=iterative steps=5 curve=linear",
+    ]
 
 
 def test_both_controls_stand_in_every_panel_that_they_match(out: Out) -> None:

@@ -75,11 +75,25 @@ def test_files_name_the_members(out: Out) -> None:
     figures = ["speedup.pdf", "speedup.png", "compression.pdf", "compression.png"]
     assert [*found] == ["pareto.md", "pareto.csv", "pareto.tex", "pareto.html", *figures]
     text = found["pareto.md"].decode()
-    assert "## digits, digits_net, masked: speed-up" in text
-    assert "| snip      |   90 % |            5 |              98.5 ± 0.7 |" in text
+    assert "## Digits, digits_net, masked: top-1 test accuracy (%) against speed-up" in text
+    assert "| snip      |     90 % |         5.00 |              98.5 ± 0.7 |" in text
+    assert "- 2 seeds (0, 1)." in text
     assert "| a\\|b      |" in text
     assert "2 of 4 points are on the front." in text
     assert len(pd.read_csv(io.BytesIO(found["pareto.csv"]))) == 8
+
+
+def test_settings_stand_below_the_table_and_what_is_shared_stands_once(out: Out) -> None:
+    report = pareto.report(some(out), pareto.points(some(out)))
+    masked, compacted, _ = (table for table in report.tables if table.title.endswith("speed-up"))
+    assert [row.cells[0::5] for row in masked.rows] == [("snip", "(1)"), ("taylor", "(2)")]
+    assert masked.stub == 2
+    assert masked.notes[2:] == (
+        "Settings of all: granularity=weight, scope=global, target_kind=weights.",
+        "Settings: (1) when=init, finetune=none; (2) when=trained, finetune=low, finetune_epochs=10.",
+    )
+    assert [column.name for column in compacted.columns][1::3] == ["filters removed", "epochs"]
+    assert compacted.notes[2].startswith("Settings of all: granularity=filter reduce=mean normalise=none, scope=layer")
 
 
 def test_the_axis_says_where_flops_are_theory_and_members_stand_out(out: Out) -> None:

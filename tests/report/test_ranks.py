@@ -41,6 +41,19 @@ def test_blocks_average_what_all_criteria_have() -> None:
     assert ranks.blocks(cells).to_dict("index") == {("d", "m"): {"a": 3.0, "b": 3.0}}
 
 
+def test_what_not_all_criteria_have_is_counted(out: Out) -> None:
+    cells = [*out.seeds("taylor", 0.5, 97.0, 96.0, model="one"), *out.seeds("snip", 0.5, 90.0, None, model="one")]
+    cells += [*out.seeds("taylor", 0.5, 97.0, model="two"), *out.seeds("snip", 0.5, 90.0, model="two")]
+    cells += [*out.seeds("taylor", 0.5, 97.0, model="three"), *out.seeds("snip", 0.5, None, model="three")]
+    out.plan(*cells)
+    (table,) = ranks.tables(out.results())
+    assert table.notes[:2] == (
+        "Ranks over 2 (dataset, model) pairs, targets and seeds averaged inside.",
+        "Used are 2 of 3 planned pairs and 2 of 4 planned (dataset, model, target, seed); the others were left out, "
+        "since not all criteria have them.",
+    )
+
+
 def test_below_six_networks_ranks_stand_without_test_or_diagram(out: Out) -> None:
     results = networks(out, 5, swapped=1)
     text = markdown(results)

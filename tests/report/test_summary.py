@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from bench.report.panels import panels
+from bench.report.summary import by_target, ratio, removed, significant
 from tests.report.conftest import Out
 
 
@@ -101,3 +102,53 @@ def test_a_schedule_that_stops_by_itself_has_a_column_of_its_own(out: Out) -> No
     assert rows.loc["snip", "shown"] == "97.5 ± 0.7 at 80.0 %"
     assert rows.loc["taylor", "epochs_total"] == 35.5
     assert not rows["best"].any()
+
+
+@pytest.mark.parametrize(
+    ("kinds", "heading", "subject"),
+    [
+        ([None], "sparsity", "by target sparsity"),
+        ([None, "weights"], "sparsity", "by target sparsity"),
+        (["flops", "flops"], "FLOPs removed", "by target share of FLOPs removed"),
+        (
+            ["weights", "filters"],
+            "sparsity or filters removed",
+            "by target sparsity or share of filters removed",
+        ),
+    ],
+)
+def test_targets_are_named_by_what_they_are_shares_of(kinds: list[str | None], heading: str, subject: str) -> None:
+    cells = pd.DataFrame({"target_kind": kinds})
+    assert (removed(cells), by_target(cells)) == (heading, subject)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.951, "0.95"),
+        (1.0, "1.00"),
+        (9.996, "10.0"),
+        (99.96, "100"),
+        (1034.6, "1035"),
+        (math.inf, "∞"),
+        (math.nan, ""),
+    ],
+)
+def test_ratios_have_three_digits(value: float, text: str) -> None:
+    assert ratio(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.001862, "0.00186"),
+        (0.14, "0.140"),
+        (12.34, "12.3"),
+        (1234.4, "1234"),
+        (0.0, "0"),
+        (100.0, "100"),
+        (math.nan, ""),
+    ],
+)
+def test_numbers_have_three_digits_and_no_exponent(value: float, text: str) -> None:
+    assert significant(value) == text

@@ -4,7 +4,8 @@ from statistics import harmonic_mean, mean
 import pandas as pd
 import pytest
 
-from bench.report import tradeoff
+from bench.report import tables, tradeoff
+from bench.report.write import accuracy_files
 from tests.report.conftest import Out
 from tests.report.test_regression import regression
 
@@ -61,6 +62,27 @@ def test_every_form_says_it(made: Out) -> None:
     assert rb"\multicolumn{4}{c}{90 \%}" in files["tradeoff.tex"]
     assert b'<th colspan="4">90 %</th>' in files["tradeoff.html"]
     assert files == tradeoff.files(made.results())
+
+
+def test_nets_that_were_not_trained_have_sizes_alone(out: Out) -> None:
+    sizes = {"status": "ok", "reason": None, "params_dense": 1000, "flops_dense": 8000.0, "params": 100, "flops": 800.0}
+    cells = [*out.controls(0), out.pruned("taylor", 0.9, 0), out.pruned("snip", 0.9, 0)]
+    for cell in cells[:3]:
+        out.record(cell, **sizes)
+    out.plan(*cells)
+    files = tradeoff.files(out.results())
+    assert lines(files) == [
+        ["criterion", "90 % compr.", "90 % speed-up"],
+        ["taylor", "10.0", "10.0"],
+        ["snip", "missing", ""],
+    ]
+    text = files["tradeoff.md"].decode()
+    assert text.startswith("# digits: compression and theoretical speed-up\n")
+    assert "- dense: 100 parameters, 800 FLOPs." in text
+    assert "deviation" not in text
+    assert "- change:" not in text
+    assert tables.text(out.results()).startswith("digits: compression and theoretical speed-up\n")
+    assert accuracy_files(out.results()) == {}
 
 
 def test_a_regression_changes_in_r2(out: Out) -> None:

@@ -81,16 +81,17 @@ function leftTicks(values, range, gap) {
   return { tickvals: shown.map(value => 100 - value), ticktext: shown };
 }
 
-// Where nets collapse, a linear axis would hide what tells the good ones apart: then it is a log axis of the error.
+// Where good nets collapse, a linear axis would hide what tells them apart: then it is a log axis of the error.
+const ACCURACY_TICKS = [10, 20, 30, 40, 50, 60, 70, 75, 80, 85, 90, 95, 98, 99, 99.5, 99.8, 99.9];
 function accuracyAxis(panel, known) {
   const means = known.map(group => group.value);
   const [low, high] = [Math.min(...means), Math.max(...means)];
-  if (!panel.measure.includes("%") || high - low <= 20 || high >= 100)
+  if (!panel.measure.includes("%") || high - low <= 20 || high <= 90 || high >= 100)
     return { place: value => value, axis: { title: { text: panel.measure } } };
   const room = 100 - Math.max(...known.map(group => group.value + (group.value_std ?? 0)));
   const range = [100 - Math.max(0, low - 5), Math.max(0.9 * room, 0.2 * (100 - high))].map(Math.log10);
   const title = { text: `${panel.measure},<br>log scale of the error` };
-  const ticks = leftTicks(ACCURACIES, range, 0.06);
+  const ticks = leftTicks(ACCURACY_TICKS, range, 0.06);
   return { place: value => Math.max(100 - value, 1e-3), axis: { type: "log", range, ...ticks, title } };
 }
 

@@ -4,7 +4,6 @@ let details; // parsed when the first cell is opened
 const FILTERS = ["experiment", "dataset", "model", "granularity", "sparsity"];
 const BUTTONS = [["toImage", "zoom2d", "pan2d", "resetScale2d"]]; // none that would send data away
 const CHUNK = 150; // rows that are put into the table at a time
-const ACCURACIES = [10, 20, 30, 50, 70, 80, 90, 95, 98, 99, 99.5, 99.8, 99.9];
 
 // --- texts: they reach the page as text nodes, or escaped where plotly would read markup or TeX
 const element = (tag, properties = {}, ...children) => {
