@@ -24,6 +24,7 @@ MEANS = ("value", "value_std", "sparsity", "sparsity_effective", "params", "flop
 SYMBOLS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x")
 DASHES = ("solid", "6px,3px", "8px,2px,2px,2px", "2px,2px", "5px,2px,2px,2px,2px,2px")
 """MARKERS and LINES in plotly's words."""
+CONTROL_DASHES = {"-": "solid", "--": "dash", "-.": "dashdot", ":": "dot"}
 
 DIGITS = 6
 """Significant digits of the numbers of the page."""
@@ -117,7 +118,7 @@ def _groups(panel: Panel, number: int, settings: Pool) -> list[dict[str, Any]]:
 def _look(look: Look) -> dict[str, Any]:
     """Return how a row is drawn in plotly's words; no colour: the text's, as the controls have."""
     if "marker" not in look:
-        return {"dash": "dash" if look["linestyle"] == "--" else "solid"}
+        return {"dash": CONTROL_DASHES[look["linestyle"]]}
     hollow = "-open" if look["markerfacecolor"] == "white" else ""
     symbol = SYMBOLS[MARKERS.index(look["marker"])] + hollow
     return {"color": look["color"], "symbol": symbol, "dash": DASHES[LINES.index(look["linestyle"])]}

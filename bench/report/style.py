@@ -33,6 +33,8 @@ KNOWN = " ".join(SHARING).split()
 # Seven and five: no two of 35 names look alike in grey, and those that share a colour differ in both.
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LINES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (5, 1, 1, 1)), (0, (1, 1)), (0, (3, 1, 1, 1, 1, 1)))
+CONTROL_LINES = ("-", ("--", "-.", ":"))
+"""Of each of CONTROLS; a dense net can be trained longer in several ways."""
 
 SINGLE, DOUBLE = 3.3, 7.0
 """Widths in inches of one and of two columns of a paper."""
@@ -97,9 +99,9 @@ def looks(table: pd.DataFrame) -> dict[str, Look]:
     rows = table.drop_duplicates("row").sort_values("row")
     found: dict[str, Look] = {}
     controls = rows[rows["control"]]
-    for name, control in zip(controls["row"], controls["criterion"], strict=True):
-        line = "--" if control == CONTROLS[1] else "-"
-        found[name] = {"color": "black", "linewidth": 0.9, "linestyle": line}
+    for control, lines in zip(CONTROLS, CONTROL_LINES, strict=True):
+        for variant, name in enumerate(controls.loc[controls["criterion"] == control, "row"]):
+            found[name] = {"color": "black", "linewidth": 0.9, "linestyle": lines[variant % len(lines)]}
     criteria = rows[~rows["control"]]
     for place, (name, mark) in enumerate(colours_and_markers(set(criteria["criterion"])).items()):
         for variant, row in enumerate(criteria.loc[criteria["criterion"] == name, "row"]):

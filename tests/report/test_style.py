@@ -63,3 +63,10 @@ def test_a_name_breaks_inside_a_word_only_where_that_alone_is_too_long(name: str
 )
 def test_what_names_share_is_said_once(names: list[str], shared: str, rest: list[str] | None) -> None:
     assert apart(names) == (shared, rest or ["one_shot", "iterative steps=5"])
+
+
+def test_controls_that_were_trained_in_several_ways_have_lines_of_their_own() -> None:
+    names = ["dense", "dense_longer (finetune=low)", "dense_longer (finetune=rewound)"]
+    criteria = [name.split()[0] for name in names]
+    found = looks(pd.DataFrame({"row": names, "criterion": criteria, "control": True}))
+    assert [found[name]["linestyle"] for name in names] == ["-", "--", "-."]
