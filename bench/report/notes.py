@@ -111,7 +111,7 @@ def _sliced(panel: Panel) -> str:
     """Say what falling rates mean for steps that share the fine-tuning among them."""
     iterative = panel.cells["schedule"].astype(str).str.contains("iterative")
     falling = panel.cells["finetune"].astype(str).str.contains("rewound|cosine")
-    if not (iterative & falling).any():
+    if not (iterative & falling & panel.cells["when"].eq("trained")).any():
         return ""
     return "Iterative: each step takes the next part of the fine-tuning, the last cut that of the lowest rates."
 
