@@ -194,8 +194,8 @@ def _needed(key: str, values: dict[str, Any]) -> str:
     """Return what the value of a missing key is."""
     if key != "dataset.root":
         return "VALUE"
-    dataset = Dataset.model_validate_json(json.dumps(values["dataset"] | {"root": "DIR"}))
-    return f"DIR; {identity.where(dataset).split(', or name')[0]}"
+    dataset = Dataset.model_validate_json(json.dumps(values["dataset"] | {"root": None}))
+    return f"DIR; put {identity.held(dataset)} into DIR"
 
 
 def _own(group: str, choice: str) -> dict[str, Any] | None:

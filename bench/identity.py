@@ -143,16 +143,26 @@ def where(dataset: Dataset) -> str:
     """Return one line: which file to put where."""
     if embedded := SKLEARN.get(dataset.reader):
         return f"{_sklearn_folder() / embedded[0]} is missing: install scikit-learn again"
-    root = folder(dataset)
+    put, root = f"put {held(dataset)} into", folder(dataset)
     if dataset.reader == TEXT:
-        return f"put train.csv or train.parquet (and test.*) into {root}, or name a folder or file: dataset.root=PATH"
+        return f"{put} {root}, or name a folder or file: dataset.root=PATH"
+    if dataset.reader in ARCHIVES:
+        return f"{put} the folder {root}"
+    if dataset.reader in FOLDERS:
+        return f"{put} {root}, or name another: dataset.root=DIR"
+    return f"{put} the folder {root}, or name another with dataset.root=DIR"
+
+
+def held(dataset: Dataset) -> str:
+    """Return what the folder of a dataset is to hold."""
+    if dataset.reader == TEXT:
+        return "train.csv or train.parquet (and test.*)"
     if archive := ARCHIVES.get(dataset.reader):
-        return f"put {archive.file} (md5 {archive.md5}) into the folder {root}"
+        return f"{archive.file} (md5 {archive.md5})"
     if dataset.reader in FOLDERS:
         archives = f", or {', '.join(IMAGENET_ARCHIVES)}," if dataset.reader == IMAGENET else ""
-        return f"put train/CLASS/IMAGE and val/CLASS/IMAGE{archives} into {root}, or name another: dataset.root=DIR"
-    names = " and ".join(FILES.get(dataset.reader, ("its files",)))
-    return f"put {names} into the folder {root}, or name another with dataset.root=DIR"
+        return f"train/CLASS/IMAGE and val/CLASS/IMAGE{archives}"
+    return " and ".join(FILES.get(dataset.reader, ("its files",)))
 
 
 def content_hash(dataset: Dataset, cache_file: Path | None = None) -> str:

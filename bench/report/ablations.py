@@ -15,7 +15,7 @@ from bench.report.comparisons import PAIR
 from bench.report.frame import MEASURES, PANEL, ROW, Results, measures
 from bench.report.notes import notes, origin
 from bench.report.panels import Panel, panels
-from bench.report.summary import DECIMALS, SHORT, removed, signed, summarise
+from bench.report.summary import DECIMALS, SHORT, removed, summarise, with_interval
 from bench.report.table import Column, Report, Row, Table
 
 ORDER = ("none", "shuffle", "reinit", "invert")
@@ -104,6 +104,4 @@ def _change(point: "pd.Series[Any]", measure: str) -> str:
     if not point["pairs"]:
         return ""
     # A digit more than the values have tells an end of an interval from zero.
-    places = DECIMALS[measure] + 1
-    low, high = (signed(point[end], places) if pd.notna(point[end]) else "" for end in ("low", "high"))
-    return signed(point["difference"], places) + (f" ({low} to {high})" if low else "")
+    return with_interval(point["difference"], point["low"], point["high"], DECIMALS[measure] + 1)

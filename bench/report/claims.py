@@ -10,7 +10,7 @@ from scipy import stats
 from bench.cell import CONTROLS
 from bench.report import comparisons, ranks, render, statistics
 from bench.report.frame import MEASURES, Results, measures
-from bench.report.summary import DECIMALS
+from bench.report.summary import DECIMALS, with_interval
 from bench.report.table import Column, Report, Row, Table
 
 HOLDS, FAILS, OPEN = "holds", "does not hold", "not shown"
@@ -179,7 +179,7 @@ def _margin(row: "pd.Series[Any]") -> str:
 
 def _cells(row: "pd.Series[Any]", titles: dict[str, str]) -> tuple[str, ...]:
     counted = row["measure"] not in MEASURES
-    difference = _by_seeds(row) if counted else _with_interval(row)
+    difference = _by_seeds(row) if counted else _difference(row)
     means = [_middle(row[side], row["measure"]) for side in ("first", "second")]
     network = f"{titles.get(row['dataset'], row['dataset'])}, {row['model']}"
     seeds = f"{row['pairs']}" if row["pairs"] == row["planned"] else f"{row['pairs']} of {row['planned']}"
@@ -202,11 +202,9 @@ def _by_seeds(row: "pd.Series[Any]") -> str:
     return f"above in {row['ahead']} seeds, below in {row['behind']}{p}"
 
 
-def _with_interval(row: "pd.Series[Any]") -> str:
+def _difference(row: "pd.Series[Any]") -> str:
     """Return e.g. `+4.81 (+4.37 to +5.25)`."""
     if pd.isna(row["difference"]):
         return ""
-    signed = f"{{:+.{DECIMALS[row['measure']] + 1}f}}".format
     low, high = ("low_90", "high_90") if row["relation"] == "equal" else ("low", "high")
-    interval = "" if pd.isna(row["low"]) else f" ({signed(row[low])} to {signed(row[high])})"
-    return signed(row["difference"]) + interval
+    return with_interval(row["difference"], row[low], row[high], DECIMALS[row["measure"]] + 1)

@@ -9,6 +9,7 @@ import pandas as pd
 from bench.report import grid, statistics
 from bench.report.agreement import AGREES, DIFFERS, MARGIN, OPEN, SAME, compared
 from bench.report.frame import Results
+from bench.report.notes import changed
 from bench.report.oracle import MEASURES as CORRELATIONS
 from bench.report.summary import heading
 
@@ -59,8 +60,7 @@ def _setting(results: Results) -> list[str]:
     nets = results.frame[["dataset", "model", "recipe"]].drop_duplicates().to_numpy()
     titles = results.plan["titles"]
     lines = [f"Ours: {titles.get(data, data)}, {model}, recipe {recipe}." for data, model, recipe in nets]
-    changed = results.plan.get("changed", [])
-    return lines + ([f"Changed for this run: {', '.join(changed)}."] if changed else [])
+    return lines + changed(results)
 
 
 def _source(source: tuple[str, ...]) -> str:

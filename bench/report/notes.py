@@ -29,13 +29,18 @@ def legend(results: Results, best: str) -> list[str]:
 
 def origin(results: Results) -> list[str]:
     """Return where the recipes come from, what was changed for this run, and which records are left out."""
-    changed = results.plan.get("changed", [])
     lines = [f"Recipe {name}: {source.rstrip('.')}." for name, source in results.plan["recipes"].items()]
-    lines += [f"Changed for this run: {', '.join(changed)}."] if changed else []
+    lines += changed(results)
     if results.outside:
         which = ", ".join(f"{criterion} {count}" for criterion, count in results.outside.items())
         lines.append(f"Left out: {sum(results.outside.values())} records outside this plan ({which}).")
     return lines
+
+
+def changed(results: Results) -> list[str]:
+    """Return what the command line made other than the experiment's file says, in one line; nothing where nothing."""
+    arguments = results.plan.get("changed", [])
+    return [f"Changed for this run: {', '.join(arguments)}."] if arguments else []
 
 
 def notes(panel: Panel) -> list[str]:

@@ -88,6 +88,12 @@ def significant(value: float, digits: int = 3) -> str:
     return f"{value:.{max(0, decimals)}f}"
 
 
+def with_interval(difference: float, low: float, high: float, places: int) -> str:
+    """Return e.g. `-1.20 (-2.31 to -0.09)`; no interval where an end is NaN."""
+    interval = "" if pd.isna(low) or pd.isna(high) else f" ({signed(low, places)} to {signed(high, places)})"
+    return signed(difference, places) + interval
+
+
 def signed(difference: float, places: int) -> str:
     """Return a difference with its sign, `+0.4`; what rounds to zero has none."""
     text = f"{difference:+.{places}f}"
