@@ -24,8 +24,8 @@ Key = dict[str, Any]
 class Panel:
     """Criteria that differ in nothing but what is under study, and their controls."""
 
-    title: str
-    """The columns in which it differs from the plan's other panels; empty where it is the only one."""
+    settings: tuple[str, ...]
+    """The columns in which it differs from the plan's other panels, `scope=global`; none where it is the only one."""
     short: str
     """As little of the title as tells it from the others, for a figure."""
     about: str
@@ -34,6 +34,11 @@ class Panel:
     """Its cells of Results.frame, with `row` (the name of the row they belong to) and `control`."""
     table: pd.DataFrame
     """See summarise."""
+
+    @property
+    def title(self) -> str:
+        """Its settings in one line; empty where it is the only panel."""
+        return ", ".join(self.settings)
 
     @property
     def measure(self) -> str:
@@ -79,11 +84,11 @@ def _panel(results: Results, key: Key, vary: list[str], differ: list[str], short
     dense = _agrees(results.frame, {c: v for c, v in key.items() if c != "when"}, PANEL)
     cells = results.frame[pruned.where(~control, dense)].assign(control=control)
     cells = cells.assign(row=_row_names(cells, vary))
-    title = ", ".join(_said(c, key[c]) for c in differ if key[c] is not None or c != "finetune_epochs")
+    settings = tuple(_said(c, key[c]) for c in differ if key[c] is not None or c != "finetune_epochs")
     about = _about(results, {c: v for c, v in key.items() if c in PANEL[:3] or c not in differ})
     if len(measures(results.frame)) > 1:
         about += f"; {MEASURES[measures(cells)[0]]}"
-    return Panel(title, short, about, cells, summarise(cells))
+    return Panel(settings, short, about, cells, summarise(cells))
 
 
 def _about(results: Results, key: Key) -> str:

@@ -118,7 +118,10 @@ def _table(results: Results, name: str, own: pd.DataFrame) -> Table:
     dataset, model, form = own[NET].iloc[0]
     cells = results.frame[results.frame["dataset"].eq(dataset) & results.frame["model"].eq(model)]
     members = own[own["front"]].sort_values("factor", kind="stable")
-    places, told = _settings(list(members["panel"].unique()), {f"dataset={dataset}", f"model={model}"})
+    every = {panel.title: panel.settings for panel in panels(results)}
+    places, told = _settings(
+        {title: every[title] for title in members["panel"].unique()}, {f"dataset={dataset}", f"model={model}"}
+    )
     measure, saving = MEASURES[own["measure"].iloc[0]], name.replace("speedup", "speed-up")
     headings = ["criterion", removed(own), f"{saving} (×)", measure, "epochs", *["settings"] * bool(places)]
     rows = [Row((*_cells(row), *([places[row["panel"]]] if places else []))) for _, row in members.iterrows()]
@@ -127,14 +130,17 @@ def _table(results: Results, name: str, own: pd.DataFrame) -> Table:
     return Table("Pareto front", title, "", tuple(map(Column, headings)), tuple(rows), notes, stub=2)
 
 
-def _settings(titles: list[str], known: set[str]) -> tuple[dict[str, str], list[str]]:
-    """Return title -> its number in the table, none where there is only one, and notes that tell what is not known."""
-    parts = {title: [part for part in title.split(", ") if part not in {"", *known}] for title in titles}
-    shared = [part for part in parts[titles[0]] if all(part in own for own in parts.values())]
+def _settings(settings: dict[str, tuple[str, ...]], known: set[str]) -> tuple[dict[str, str], list[str]]:
+    """Return title -> its number in the table, none where there is only one, and notes that tell what is not known.
+
+    settings: title -> settings of the panels that are on the front.
+    """
+    parts = {title: [part for part in own if part not in known] for title, own in settings.items()}
+    shared = [part for part in next(iter(parts.values())) if all(part in own for own in parts.values())]
     notes = [f"Settings of all: {', '.join(shared)}."] if shared else []
-    if len(titles) == 1:
+    if len(parts) == 1:
         return {}, notes
-    places = {title: f"({number})" for number, title in enumerate(titles, start=1)}
+    places = {title: f"({number})" for number, title in enumerate(parts, start=1)}
     rest = {title: ", ".join(part for part in own if part not in shared) for title, own in parts.items()}
     own = "; ".join(f"{place} {rest[title] or 'nothing else'}" for title, place in places.items())
     return places, [*notes, f"Settings: {own}."]
