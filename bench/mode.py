@@ -1,7 +1,8 @@
-"""What holds for a while: a model in train or eval mode, torch's kernels exact or fast."""
+"""What holds for a while: a model in train or eval mode, torch's kernels exact or fast, its memory left as it is."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
@@ -30,3 +31,19 @@ def kernels(deterministic: bool = True, tf32: bool = False) -> Iterator[None]:
     finally:
         torch.use_deterministic_algorithms(before[0])
         cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = before[1:]
+
+
+@contextmanager
+def unfilled() -> Iterator[None]:
+    """Let torch hand out memory inside the block as it is; the switch is restored.
+
+    Deterministic mode fills every new tensor with NaN, so that a fault which reads memory before anything was written
+    shows. A training step writes whatever it reads: there the filling costs time and changes no bit.
+    """
+    switch: Any = torch.utils.deterministic  # its module puts a class of its own in its place
+    filled = switch.fill_uninitialized_memory
+    switch.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        switch.fill_uninitialized_memory = filled

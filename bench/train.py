@@ -15,6 +15,7 @@ from bench.data import Data, batches
 from bench.loss import loss_function
 from bench.masks import Masks, apply_masks_
 from bench.measure.accuracy import BATCH, evaluate
+from bench.mode import unfilled
 from bench.schema import Recipe
 from bench.seeds import derived_seed, generator, restored_generators
 
@@ -76,7 +77,7 @@ class Trainer:
         masked: list[Tensor] = [parameters[name].data for name in self.masks]
         masks = [mask.to(parameters[name].dtype) for name, mask in self.masks.items()]
         started = time.perf_counter()
-        with restored_generators(self.data.device):
+        with restored_generators(self.data.device), unfilled():
             while self.step < until:
                 # What the model itself draws (dropout) must not depend on what this process ran before.
                 torch.manual_seed(derived_seed(self.seed, self.stream, "model", self.step))

@@ -266,6 +266,21 @@ def test_training_leaves_the_global_generator_alone() -> None:
     assert torch.equal(before, torch.get_rng_state())
 
 
+@pytest.mark.parametrize("filled", [True, False])
+def test_memory_is_filled_after_training_as_before_it_and_not_in_between(
+    filled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", filled)
+    one = trainer(net(), data(), recipe())
+    seen: list[bool] = []
+    one.observe = lambda model: seen.append(torch.utils.deterministic.fill_uninitialized_memory)
+    one.run(3, lambda row: None)
+    assert seen == [False] * 3
+    with pytest.raises(NonFiniteError):
+        Trainer(net(), data(), recipe(), [1e38] * 9, 0, "train", "fp32").run(2, lambda row: None)
+    assert torch.utils.deterministic.fill_uninitialized_memory is filled
+
+
 # Steps and curves
 
 

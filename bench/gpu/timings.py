@@ -14,7 +14,7 @@ from bench.data import batches
 from bench.gpu.rows import Row, bounded, reason
 from bench.gpu.setting import Sizes, images, largest, network, recipe, trainer
 from bench.granularity import select_nm
-from bench.mode import kernels
+from bench.mode import kernels, unfilled
 from bench.seeds import generator
 from bench.train import make_optimizer
 
@@ -80,12 +80,13 @@ class Bare:
 
     def __call__(self) -> None:
         """Train on."""
-        for _ in range(self.sizes.steps):
-            with torch.autocast(self.inputs.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-                loss = F.cross_entropy(self.model(self.inputs), self.targets)
-            loss.backward()  # type: ignore[no-untyped-call]
-            self.optimizer.step()
-            self.optimizer.zero_grad(set_to_none=True)
+        with unfilled():
+            for _ in range(self.sizes.steps):
+                with torch.autocast(self.inputs.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+                    loss = F.cross_entropy(self.model(self.inputs), self.targets)
+                loss.backward()  # type: ignore[no-untyped-call]
+                self.optimizer.step()
+                self.optimizer.zero_grad(set_to_none=True)
 
 
 def race(device: torch.device, sizes: Sizes, *contestants: Callable[[], object]) -> list[float]:

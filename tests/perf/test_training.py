@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from bench.data import batches
+from bench.mode import kernels
 from bench.models.resnet import resnet
 from bench.schedule import training_rates
 from bench.train import Trainer, make_optimizer
@@ -64,6 +65,15 @@ def test_an_epoch_costs_hardly_more_than_its_arithmetic_and_masks_next_to_nothin
     print(f"masked / trainer {seconds['masked'] / seconds['trainer']:.3f}, bound 1.03")
     assert seconds["trainer"] <= 1.05 * seconds["bare"]
     assert seconds["masked"] <= 1.03 * seconds["trainer"]
+
+
+@pytest.mark.perf
+def test_exact_kernels_do_not_pay_for_filling_new_memory() -> None:
+    """As a worker trains: torch's deterministic mode fills every new tensor, unless it is told not to."""
+    with one_thread(), kernels():
+        seconds = race(9, filled=Bare(), trainer=Epochs())
+    print(f"trainer / bare with filling {seconds['trainer'] / seconds['filled']:.3f}, bound 1")
+    assert seconds["trainer"] <= seconds["filled"]
 
 
 def _faults(keep: bool) -> int:
