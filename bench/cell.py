@@ -3,7 +3,7 @@
 from functools import cached_property
 from typing import Any
 
-from bench.axes import Filter, Finetune, Granularity, Iterative, Layer, Schedule, Scope
+from bench.axes import Filter, Finetune, Gradual, Granularity, Iterative, Layer, Schedule, Scope
 from bench.frozen import Frozen
 from bench.schema import Dataset, Model, Prunable, Recipe, Scoring
 from bench.store import digest
@@ -106,6 +106,11 @@ class Cell(Frozen):
         form = "filter" if isinstance(self.granularity, Filter) else "weight"
         criterion = [self.criterion, self.criterion_options, self.fingerprint, form]
         return digest([checkpoint, criterion, self.scoring.model_dump(), self.score_mode, self.recipe.loss])
+
+    @property
+    def scores_checkpoint(self) -> bool:
+        """Whether its first pruning step scores the untouched checkpoint: gradual trains before it prunes."""
+        return not isinstance(self.schedule, Gradual)
 
     @property
     def min_keep(self) -> float:

@@ -99,9 +99,9 @@ class Ledger:
         if isinstance(cell.schedule, Regrow):
             passes -= 1  # it begins at random; the gradients that it grows by are a pass more
             need.seconds += passes * 2 * price.forward_s * (cell.schedule.grow == "gradient")
-        elif self._first(f"scores-{cell.scores_key}"):
+        elif cell.scores_checkpoint and self._first(f"scores-{cell.scores_key}"):
             need.mb += 4 * price.masks_mb
-        else:
+        elif cell.scores_checkpoint:
             passes -= 1
         need.passes += passes
         need.seconds += passes * price.scores_s.get(scored_as(cell), 0.0)

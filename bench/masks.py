@@ -164,15 +164,15 @@ def apply_masks_(model: nn.Module, masks: Masks) -> None:
             parameters[name].mul_(mask)
 
 
-def share_within(sparsity: float, scored: int, total: int) -> float:
-    """Return the sparsity of the scored weights that removes round(sparsity * total) of all prunable ones.
+def share_within(sparsity: float, scored: int, total: int, what: str = "weights") -> float:
+    """Return the sparsity of the scored weights (or units: `what`) that removes round(sparsity * total) of all.
 
-    Weights that a criterion does not score stay dense and count. Raises ValueError where too few are scored.
+    What a criterion does not score stays dense and counts. Raises ValueError where too few are scored.
     """
     remove = round(sparsity * total)
     if remove >= scored:
         raise ValueError(
-            f"sparsity {sparsity} removes {remove} of {total} prunable weights, but the criterion scores only {scored}"
+            f"sparsity {sparsity} removes {remove} of {total} prunable {what}, but the criterion scores only {scored}"
         )
     return float(Fraction(remove, scored))
 

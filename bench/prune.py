@@ -91,11 +91,11 @@ class Pruner:
         Those of the untouched checkpoint are a stage of their own. With ablation=invert the signs are turned.
         """
         self.bench.tell("stage", {"stage": "score"})
-        if lineage.masks or self.criterion.description.observes:
-            facts, scores = self._score(lineage.model)
-        else:
-            # The untouched checkpoint's scores serve all sparsities, scopes and fine-tunings.
+        if self.cell.scores_checkpoint and not lineage.masks and not self.criterion.description.observes:
+            # These scores serve all sparsities, scopes and fine-tunings.
             facts, scores = self.bench.stage(f"scores-{self.cell.scores_key}", lambda: self._score(lineage.model))
+        else:
+            facts, scores = self._score(lineage.model)
         lineage.columns["score_s"] = lineage.columns.get("score_s", 0.0) + facts["score_s"]
         taken, pruned = self.removable(lineage, scores)
         left = [name for name in taking_part(self.cell, lineage.model) if name not in pruned]

@@ -115,6 +115,8 @@ def _ablation(cell: Cell, _: Description) -> str | None:
         return f"ablation={cell.ablation} needs a mask that is final before retraining; use one_shot or iterative"
     if cell.ablation == "invert" and cell.scope and cell.scope.name == "threshold":
         return "ablation=invert at scope=threshold has no sparsity to reach from the other end; use scope=global"
+    if cell.ablation == "invert" and isinstance(cell.granularity, Filter) and cell.granularity.reduce == "l2":
+        return "ablation=invert turns the signs of scores, and reduce=l2 leaves none; use reduce=mean or sum"
     if cell.when == "trained" and not (whole and cell.schedule.name == "one_shot"):
         return (
             f"ablation={cell.ablation} at when=trained needs the whole recipe after pruning: schedule=one_shot "

@@ -11,7 +11,7 @@ from bench.blocks import blocks
 from bench.cell import Cell
 from bench.compact import Compacted, kept_units
 from bench.errors import UserError
-from bench.masks import Masks, apply_masks_, select, shuffled, threshold
+from bench.masks import Masks, apply_masks_, select, share_within, shuffled, threshold
 from bench.measure.cost import flops_by_weight
 from bench.units import Units
 
@@ -81,6 +81,8 @@ class Structure:
                 kept[name][score.argmax()] |= grain is not None  # a layer without filters cannot be built
             return self.masks(model, kept)
         assert target is not None
+        if cell.target_kind == "filters" and scope.name != "layer":
+            target = share_within(target, sum(map(len, ranked.values())), sum(u.count for u in self.groups), "units")
         within = {u.name: kept_units(u, masks) for u in self.groups if masks and u.name in ranked}
         return self.masks(model, select_units(ranked, target, scope.name, within, cell.min_keep, self._cost(model)))
 

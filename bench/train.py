@@ -46,7 +46,7 @@ class Trainer:
         self._scales = [m.weight for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
         self.masks: Masks = {}
         self.observe: Callable[[nn.Module], None] | None = None
-        """Called at each step after the gradients are there and before the optimiser moves."""
+        """Called at each step when the gradients of the loss are there, before any penalty and the optimiser's move."""
         self.step = 0
         self.seconds = 0.0
         self._batches: Iterator[tuple[Tensor, Tensor]] = self._stream_of_batches()
@@ -105,11 +105,11 @@ class Trainer:
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             loss = self.loss_fn(self.model(inputs), targets)
         loss.backward()  # type: ignore[no-untyped-call]
+        if self.observe:
+            self.observe(self.model)
         if self.recipe.gamma_l1:
             for scale in self._scales:
                 scale.grad.add_(scale.detach().sign(), alpha=self.recipe.gamma_l1)  # type: ignore[union-attr]
-        if self.observe:
-            self.observe(self.model)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return loss.detach() * len(targets)

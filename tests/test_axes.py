@@ -98,6 +98,23 @@ def test_gradual_reaches_its_target_by_nested_masks(
     assert masked_are_zero(final, masks)
 
 
+@pytest.mark.parametrize("changes", [{}, FINETUNED])
+def test_gradual_and_one_shot_in_one_folder_leave_each_other_alone(tmp_path: Path, changes: dict[str, Any]) -> None:
+    """Gradual trains before its first step, whose scores are not those of the checkpoint."""
+    cells = [
+        small(**changes),
+        small(schedule=GRADUAL, **changes),
+        small(schedule=Gradual(name="gradual", every=3), **changes),
+    ]
+    alone = [ran(one, tmp_path / one.id)[1:] for one in cells]
+    for order in (cells, cells[::-1]):
+        root = tmp_path / f"first {order[0].id}"
+        together = {one.id: ran(one, root)[1:] for one in order}
+        for one, (masks, final) in zip(cells, alone, strict=True):
+            assert same(together[one.id][0], masks)
+            assert same(together[one.id][1], final)
+
+
 def test_movement_observes_every_step_and_weighs_them_all(
     tmp_path: Path, steps: list[Masks], monkeypatch: pytest.MonkeyPatch
 ) -> None:

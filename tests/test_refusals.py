@@ -49,6 +49,7 @@ def line(one: Cell) -> str | None:
         (WHOLE | {"ablation": "shuffle", "schedule": ITERATIVE}, "the whole recipe after pruning"),
         (REWIND | {"ablation": "reinit"}, "ablation=reinit at when=rewind would draw anew what is rewound"),
         ({"ablation": "invert", "scope": THRESHOLD, "sparsity": None}, "ablation=invert at scope=threshold"),
+        (FILTER | {"granularity": L2, "ablation": "invert"}, "turns the signs of scores, and reduce=l2 leaves none"),
         *(
             ({"criterion": "lamp", "scope": Scope.model_validate({"name": name})}, f"at scope={name} its masks are")
             for name in ("layer", "erk", "row", "lamp")

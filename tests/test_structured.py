@@ -218,6 +218,21 @@ def test_a_threshold_keeps_what_reaches_it_and_one_of_each() -> None:
     assert [int(kept_units(group, masks).sum()) for group in whole.groups] == [1, 12, 12]
 
 
+def test_units_that_are_not_scored_stay_and_count() -> None:
+    """A criterion that scores fewer layers has the same share of all units to remove, as it is with weights."""
+    model = digits_net((3, 8, 8), 10)
+    whole = structure(model, IMAGE, target_kind="filters")
+    values = {n: w.detach().abs() for n, w in prunable(model).items() if n != "0.weight"}
+    assert whole.groups[0].produced[0].parameter == "0.weight"
+    total = sum(units.count for units in whole.groups)
+    masks = whole.select(model, values, "mean", {}, 0.3)
+    gone = [int((~kept_units(units, masks)).sum()) for units in whole.groups]
+    assert gone[0] == 0
+    assert sum(gone) == round(0.3 * total)
+    with pytest.raises(ValueError, match=f"removes {round(0.9 * total)} of {total} prunable units, but the criterion"):
+        whole.select(model, values, "mean", {}, 0.9)
+
+
 # whole cells
 
 RESNET = Model(name="resnet8", factory="bench.models.resnet:resnet", options={"depth": 8})

@@ -266,6 +266,15 @@ def test_training_leaves_the_global_generator_alone() -> None:
     assert torch.equal(before, torch.get_rng_state())
 
 
+def test_an_observer_sees_the_gradient_of_the_loss_alone() -> None:
+    seen = []
+    for penalty in (0.0, 1.0):
+        one = trainer(net(), data(), recipe(gamma_l1=penalty))
+        one.observe = lambda model: seen.append([p.grad.clone() for p in model.parameters()])
+        one.run(1, lambda row: None)
+    assert all(torch.equal(a, b) for a, b in zip(*seen, strict=True))
+
+
 @pytest.mark.parametrize("filled", [True, False])
 def test_memory_is_filled_after_training_as_before_it_and_not_in_between(
     filled: bool, monkeypatch: pytest.MonkeyPatch

@@ -1,5 +1,6 @@
 """Accuracy against what is saved, FLOPs or parameters, with the Pareto front of each network."""
 
+import re
 from typing import Any
 
 import matplotlib as mpl
@@ -83,7 +84,7 @@ def _points(panel: Panel, name: str) -> pd.DataFrame:
     pruned = panel.table[~panel.table["control"]]
     own = pruned.assign(
         saving=name,
-        form=_form(panel),
+        form=pruned["granularity"].map(_form),
         factor=dense / pruned[column].where(pruned[column] > 0),
         panel=panel.title,
         measure=measures(panel.cells)[0],
@@ -91,9 +92,8 @@ def _points(panel: Panel, name: str) -> pd.DataFrame:
     return own[own["value"].notna() & own["factor"].notna()]
 
 
-def _form(panel: Panel) -> str:
-    whole = panel.cells["granularity"].dropna().str.contains(WHOLE)
-    return "compacted" if whole.all() else "masked"
+def _form(granularity: str) -> str:
+    return "compacted" if re.search(WHOLE, granularity) else "masked"
 
 
 def _front(own: pd.DataFrame) -> "pd.Series[bool]":
@@ -158,10 +158,11 @@ def figure(results: Results, name: str, found: pd.DataFrame) -> Figure:
     own = found[found["saving"] == name]
     shown = [panel for panel in panels(results) if panel.title in {*own["panel"]}]
     look = looks(pd.concat([panel.table for panel in shown]))
-    drawn, places, width = subplots(shown, [TEXTS[name, _form(panel)] for panel in shown])
-    for panel, axes in zip(shown, places, strict=True):
-        net = own.loc[own["panel"] == panel.title, NET].iloc[0]
-        _plot(axes, panel, own[(own[NET] == net).all(axis=1)], look, width)
+    nets = [own.loc[own["panel"] == panel.title, NET].drop_duplicates() for panel in shown]
+    texts = [TEXTS[name, max(net["form"])] for net in nets]  # masked, where a panel has both: the weaker word
+    drawn, places, width = subplots(shown, texts)
+    for panel, axes, net in zip(shown, places, nets, strict=True):
+        _plot(axes, panel, own.merge(net), look, width)
     lines = {str(line.get_label()): line for axes in places for line in axes.get_lines()}
     handles: dict[str, Artist] = {label: lines[label] for label in look if label in lines}
     front = Line2D([], [], **FRONT, marker="o", markersize=5, **MEMBER, markerfacecolor="white")
@@ -172,14 +173,14 @@ def figure(results: Results, name: str, found: pd.DataFrame) -> Figure:
 
 
 def _plot(axes: Axes, panel: Panel, net: pd.DataFrame, look: dict[str, Look], width: float) -> None:
-    """Draw the panel's points, pale where dominated, over the front of all panels of its network."""
+    """Draw the panel's points, pale where dominated, over the fronts (one a form) of all panels of its network."""
     low, high = net["factor"].min() / 1.15, net["factor"].max() * 1.15
     axes.set_xlim(low, high)  # before all else: matplotlib warns where it would have to find limits around one point
     axes.set_xscale("log")
     for name, value in panel.table.loc[panel.table["control"], ["row", "value"]].dropna().itertuples(index=False):
         axes.axhline(value, label=name, **look[name])
-    members = net[net["front"]].sort_values("factor")
-    axes.plot(members["factor"], members["value"], **FRONT)
+    for _, members in net[net["front"]].sort_values("factor").groupby("form"):
+        axes.plot(members["factor"], members["value"], **FRONT)
     for name, line in net[net["panel"] == panel.title].sort_values("factor").groupby("row", sort=False):
         own = look[str(name)]
         axes.plot(line["factor"], line["value"], **_pale(own), markersize=3, linewidth=0.8)

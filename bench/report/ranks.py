@@ -10,12 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench.report import statistics
-from bench.report.frame import PANEL, Results, measures
+from bench.report.frame import ENVIRONMENT, PANEL, Results, measures
 from bench.report.panels import USUAL, Panel, panels
 from bench.report.style import CHARACTER, DOUBLE, SINGLE, SMALL, STYLE, Look, looks, rendered, wrapped
 from bench.report.table import Column, Row, Table
 
 BLOCK = ["dataset", "model"]
+PLACE = [*BLOCK, "sparsity_target", "seed"]
 SUBJECT = "mean ranks of the criteria, 1 is best"
 NAME = 30
 """Longest name in a diagram, in characters."""
@@ -45,27 +46,28 @@ def pruned(panel: Panel) -> pd.DataFrame:
 def blocks(cells: pd.DataFrame) -> pd.DataFrame:
     """Return mean `value`, a line for each (dataset, model), a column for each `row` of the cells.
 
-    The mean is over the sparsities and seeds that all rows have; a pair without any is left out.
+    The mean is over the sparsities and seeds that all rows have from one environment; a pair without any is left out.
     """
     # Equal counts of test images can differ in their last bits, which would break ties.
     return _by_row(cells).dropna().groupby(level=BLOCK, sort=False).mean().round(10)
 
 
 def _by_row(cells: pd.DataFrame) -> pd.DataFrame:
-    """Return `value`, a line for each (dataset, model, target sparsity, seed), a column for each `row`, with gaps."""
-    return cells.groupby([*BLOCK, "sparsity_target", "seed", "row"], sort=False)["value"].mean().unstack("row")
+    """Return `value`, a line for each PLACE and environment, a column for each `row`, with gaps."""
+    made = cells.groupby([*ENVIRONMENT], sort=False, dropna=False).ngroup()
+    return cells.assign(made=made).groupby([*PLACE, "made", "row"], sort=False)["value"].mean().unstack("row")
 
 
 def left_out(cells: pd.DataFrame) -> str:
     """Return how many pairs and cells blocks takes and why not the others; nothing where it takes all."""
-    planned = _by_row(cells)
-    used = planned.dropna()
+    planned = cells[PLACE].drop_duplicates()
+    used = _by_row(cells).dropna()
     if len(used) == len(planned):
         return ""
-    pairs, all_pairs = (len(wide.groupby(level=BLOCK)) for wide in (used, planned))
+    pairs, all_pairs = len(used.groupby(level=BLOCK)), len(planned.groupby(BLOCK))
     return (
         f"Used are {pairs} of {all_pairs} planned pairs and {len(used)} of {len(planned)} planned (dataset, model, "
-        "target, seed); the others were left out, since not all criteria have them."
+        "target, seed); the others were left out, since not all criteria have them from one environment."
     )
 
 

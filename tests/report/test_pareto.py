@@ -108,6 +108,21 @@ def test_the_axis_says_where_flops_are_theory_and_members_stand_out(out: Out) ->
     assert sorted(x for line in edged for x in line.get_xdata()) == [2, 2.5, 5, 10]
 
 
+def test_a_panel_of_filters_and_weights_has_a_front_of_each(out: Out) -> None:
+    filters = seeds(out, "fpgm", 0.5, 400.0, 50.0, 50.0, **FILTER | {"scope": "global", "target_kind": "weights"})
+    out.plan(*seeds(out, "taylor", 0.5, 300.0, 98.0, 97.0), *filters, vary=["granularity"])
+    results = out.results()
+    found = pareto.points(results)
+    assert found["panel"].nunique() == 1
+    assert found.set_index("row")["form"].groupby(level=0).first().tolist() == ["compacted", "masked"]
+    assert found["front"].all()
+    with mpl.rc_context(STYLE):
+        (axes,) = (own for own in pareto.figure(results, "speedup", found).axes if own.get_xlabel())
+    assert axes.get_xlabel() == "theoretical speed-up in FLOPs (×)"
+    edged = [line for line in axes.lines if line.get_markeredgewidth() == 0.7]
+    assert sorted(x for line in edged for x in line.get_xdata()) == [2.5, pytest.approx(10 / 3)]
+
+
 def test_without_flops_there_is_no_file(out: Out) -> None:
     out.plan(*out.dense(98.0), *out.seeds("taylor", 0.5, None))
     assert pareto.files(out.results()) == {}

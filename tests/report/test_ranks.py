@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from bench.report import grid, ranks
-from bench.report.frame import Results
+from bench.report.frame import ENVIRONMENT, Results
 from bench.report.panels import panels
 from bench.report.statistics import average_ranks
 from bench.report.style import KNOWN, STYLE, Look, colours_and_markers, looks
@@ -17,6 +17,7 @@ from tests.report import legible
 from tests.report.conftest import Out
 
 NAMES = ("taylor", "magnitude", "random")
+HERE = dict.fromkeys(ENVIRONMENT, "the same")
 
 
 def networks(out: Out, count: int, names: Sequence[str] = NAMES, swapped: int = 0) -> Results:
@@ -38,7 +39,20 @@ def test_blocks_average_what_all_criteria_have() -> None:
     rows = [("d", "m", 0.5, 0, "a", 1.0), ("d", "m", 0.5, 0, "b", 2.0), ("d", "m", 0.9, 1, "a", 5.0)]
     rows += [("d", "m", 0.9, 1, "b", 4.0), ("d", "m", 0.9, 2, "a", 100.0), ("d", "n", 0.5, 0, "a", 7.0)]
     cells = pd.DataFrame(rows, columns=["dataset", "model", "sparsity_target", "seed", "row", "value"])
-    assert ranks.blocks(cells).to_dict("index") == {("d", "m"): {"a": 3.0, "b": 3.0}}
+    assert ranks.blocks(cells.assign(**HERE)).to_dict("index") == {("d", "m"): {"a": 3.0, "b": 3.0}}
+
+
+def test_what_another_machine_made_is_not_ranked_against_the_rest(out: Out) -> None:
+    cells = [*out.seeds("taylor", 0.5, 97.0, model="one"), *out.seeds("snip", 0.5, 90.0, model="one")]
+    cells += [*out.seeds("taylor", 0.5, 97.0, model="two"), *out.seeds("snip", 0.5, 98.0, model="two")]
+    cells += [*out.seeds("taylor", 0.5, 97.0, model="three"), *out.seeds("snip", 0.5, 98.0, model="three")]
+    cells += (faster := [out.pruned(name, 0.9, 0, model="one") for name in ("taylor", "snip")])
+    out.plan(*cells)
+    out.record(faster[0], 10.0, cpu="Another")
+    out.record(faster[1], 90.0)
+    (table,) = ranks.tables(out.results())
+    assert [row.cells for row in table.rows] == [("snip", "1.33"), ("taylor", "1.67")]
+    assert table.notes[1].startswith("Used are 3 of 3 planned pairs and 3 of 4 planned (dataset, model, target, seed)")
 
 
 def test_what_not_all_criteria_have_is_counted(out: Out) -> None:
@@ -50,7 +64,7 @@ def test_what_not_all_criteria_have_is_counted(out: Out) -> None:
     assert table.notes[:2] == (
         "Ranks over 2 (dataset, model) pairs, targets and seeds averaged inside.",
         "Used are 2 of 3 planned pairs and 2 of 4 planned (dataset, model, target, seed); the others were left out, "
-        "since not all criteria have them.",
+        "since not all criteria have them from one environment.",
     )
 
 
