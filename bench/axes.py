@@ -54,6 +54,11 @@ class Layer(Frozen):
 Granularity = Annotated[Weight | NM | Block | Filter | Layer, Field(discriminator="name")]
 
 
+def default_target_kind(granularity: Granularity | None) -> str:
+    """Return what a target is a share of, unless the run says so."""
+    return "filters" if isinstance(granularity, Filter) else "weights"
+
+
 class Scope(Frozen):
     """Over which weights one ranking goes."""
 
@@ -108,6 +113,9 @@ class Regrow(Frozen):
     grow: Literal["gradient", "random"] = "gradient"
     """gradient: where abs(dense gradient) is largest (RigL); random (SET, Mocanu et al. 2018, arXiv:1707.04780)."""
 
+
+REWIND_TO = 0.02
+"""Share of the training that rewinding goes back to, unless the run says so."""
 
 Schedule = Annotated[OneShot | Iterative | Gradual | Regrow, Field(discriminator="name")]
 

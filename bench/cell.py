@@ -102,10 +102,13 @@ class Cell(Frozen):
     def scores_key(self) -> str:
         """Key of the scores of the untouched checkpoint, shared by all sparsities, scopes and fine-tunings."""
         checkpoint = self.dense_key if self.when != "init" else [self._data, self._net, self._environment]
-        # A filter form has scores of its own; all other granularities read the weight scores.
-        form = "filter" if isinstance(self.granularity, Filter) else "weight"
-        criterion = [self.criterion, self.criterion_options, self.fingerprint, form]
+        criterion = [self.criterion, self.criterion_options, self.fingerprint, self.form]
         return digest([checkpoint, criterion, self.scoring.model_dump(), self.score_mode, self.recipe.loss])
+
+    @property
+    def form(self) -> str:
+        """What the criterion scores: filters where they are removed, weights for all other granularities."""
+        return "filter" if isinstance(self.granularity, Filter) else "weight"
 
     @property
     def scores_checkpoint(self) -> bool:
@@ -120,6 +123,17 @@ class Cell(Frozen):
         return 1 if isinstance(self.granularity, Filter) or (self.scope and self.scope.name == "row") else 0
 
     @property
+    def stop(self) -> float | None:
+        """How far validation accuracy may fall before pruning ends by itself; null where the target says how far."""
+        return self.schedule.stop if isinstance(self.schedule, Iterative) else None
+
+    @property
+    def pruned_follows(self) -> bool:
+        """Whether the weights right after pruning are those of the dense (or initial) net under the final mask."""
+        one_step = self.schedule is None or self.schedule.name == "one_shot"
+        return one_step and self.ablation in (None, "none") and self.when != "rewind"
+
+    @property
     def structured(self) -> bool:
         """Whether filters or blocks are removed whole, so that the network becomes smaller."""
         return isinstance(self.granularity, Filter | Layer)
@@ -130,11 +144,22 @@ class Cell(Frozen):
         return not (self.epochs_total or self.weights_hash or self.model.weights)
 
     @property
+    def rounds(self) -> int:
+        """Times that the network is rewound and trained again."""
+        if self.rewind_to is None:
+            return 0
+        return self.schedule.steps if isinstance(self.schedule, Iterative) else 1
+
+    @property
+    def pruning_epochs(self) -> int:
+        """Epochs of the training in which, or before which, pruning lies."""
+        return (self.finetune_epochs or 0) if self.when == "trained" else self.recipe.epochs
+
+    @property
     def epochs_total(self) -> float:
         """Epochs of training behind the final weights, dense training and each rewound round included."""
         if self.rewind_to is not None:
-            rounds = self.schedule.steps if isinstance(self.schedule, Iterative) else 1
-            return round(self.recipe.epochs * (1 + rounds * (1 - self.rewind_to)), 2)
+            return round(self.recipe.epochs * (1 + self.rounds * (1 - self.rewind_to)), 2)
         return self.recipe.epochs + (self.finetune_epochs or 0)
 
     @property

@@ -68,10 +68,6 @@ def load(arguments: list[str]) -> Settings:
         "experiment": str(groups.get("experiment", ["digits"])[0]),
         "choices": [{key: config[key] for key in CHOICE} for config in composed],
         "named": sorted(plain),
-        "overrides": [
-            *(line.lstrip("+~") for line in dotted),
-            *(argument for argument in arguments if argument.startswith("claims=")),
-        ],
         "changed": [
             # Of a file its name: readers have other folders.
             re.sub(r"[^\s'\"\[,=]*/", "", str(override.input_line))

@@ -7,7 +7,7 @@ all that rewind to it. What is stored already costs nothing.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from bench.axes import Filter, Iterative, Regrow
+from bench.axes import Regrow
 from bench.cell import CONTROLS, Cell, spelled
 from bench.schedule import pruning_steps
 from bench.store import digest
@@ -24,8 +24,7 @@ def priced_as(cell: Cell) -> str:
 
 def scored_as(cell: Cell) -> str:
     """Return the name of a criterion's form, as `grasp {temperature: 1} weight eval`."""
-    form = "filter" if isinstance(cell.granularity, Filter) else "weight"
-    return f"{cell.criterion} {spelled(cell.criterion_options)} {form} {cell.score_mode}"
+    return f"{cell.criterion} {spelled(cell.criterion_options)} {cell.form} {cell.score_mode}"
 
 
 @dataclass
@@ -93,9 +92,8 @@ class Ledger:
     def _pruning(self, need: Need) -> None:
         price, cell = self._price(need), need.cell
         assert cell.schedule is not None
-        trained = cell.when == "trained"
-        epochs = (cell.finetune_epochs or 0) if trained else cell.recipe.epochs
-        passes = len(pruning_steps(cell.schedule, cell.sparsity, epochs * price.steps, trains_between=trained))
+        steps, trained = cell.pruning_epochs * price.steps, cell.when == "trained"
+        passes = len(pruning_steps(cell.schedule, cell.sparsity, steps, trains_between=trained))
         if isinstance(cell.schedule, Regrow):
             passes -= 1  # it begins at random; the gradients that it grows by are a pass more
             need.seconds += passes * 2 * price.forward_s * (cell.schedule.grow == "gradient")
@@ -109,15 +107,15 @@ class Ledger:
 
     def _own_training(self, need: Need) -> None:
         price, cell = self._price(need), need.cell
-        # A network that has lost half takes half_share of the time; one that has lost half of that, again as much less.
-        share = price.half_share ** (2 * (cell.sparsity or 0.0)) if cell.structured else 1.0
+        # Beyond a half hardly more time goes: a ResNet-20 takes .40 of it at 50 % of the filters, .37 at 70 %.
+        share = price.half_share ** min(1.0, 2 * (cell.sparsity or 0.0)) if cell.structured else 1.0
         if cell.rewind_to is None:
             self._train(need, cell.epochs_to_train if cell.criterion != "dense" else 0, share)
             return
         if self._first(f"early-{cell.dense_key}-{round(cell.rewind_to * cell.recipe.epochs * price.steps)}"):
             self._train(need, cell.rewind_to * cell.recipe.epochs)
             need.mb += 2 * price.weights_mb
-        for number in range(1, 1 + (cell.schedule.steps if isinstance(cell.schedule, Iterative) else 1)):
+        for number in range(1, 1 + cell.rounds):
             if self._first(f"round-{cell.id}-{number}"):
                 self._train(need, cell.recipe.epochs * (1 - cell.rewind_to), share)
                 need.mb += 2 * price.weights_mb + price.masks_mb
@@ -128,9 +126,7 @@ class Ledger:
         reads = 0 if cell.untrained else 1 + 2 * pruned
         need.reads += reads
         need.seconds += reads * price.test_s + price.sizes_s + price.forward_s * (pruned and reads > 0)
-        one_step = cell.schedule is None or cell.schedule.name == "one_shot"
-        derived = one_step and cell.ablation in (None, "none") and cell.when != "rewind"
-        need.mb += price.weights_mb * (1 if derived else 2) + price.masks_mb + RECORD_MB
+        need.mb += price.weights_mb * (1 if cell.pruned_follows else 2) + price.masks_mb + RECORD_MB
 
 
 def wall_s(needs: list[Need], workers: int) -> float:

@@ -7,6 +7,7 @@ import criteria
 from bench import config, plan
 from bench.axes import (
     NM,
+    REWIND_TO,
     Block,
     Filter,
     Gradual,
@@ -18,6 +19,7 @@ from bench.axes import (
     Schedule,
     Scope,
     Weight,
+    default_target_kind,
 )
 from bench.cell import Cell
 from bench.refusals import refusal
@@ -91,11 +93,11 @@ def at(base: Cell, **axes: object) -> Cell:
     trained, rewound = cell.when == "trained", cell.when == "rewind"
     return cell.model_copy(
         update={
-            "target_kind": "filters" if isinstance(cell.granularity, Filter) else "weights",
+            "target_kind": default_target_kind(cell.granularity),
             "sparsity": None if cell.scope and cell.scope.name == "threshold" else base.sparsity,
             "finetune": base.finetune if trained else None,
             "finetune_epochs": base.finetune_epochs if trained else None,
-            "rewind_to": 0.02 if rewound else None,
+            "rewind_to": REWIND_TO if rewound else None,
         }
     )
 

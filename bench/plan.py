@@ -14,8 +14,8 @@ import criteria
 from bench import NUMERICS, identity
 from bench.axes import (
     NM,
+    REWIND_TO,
     Cosine,
-    Filter,
     Finetune,
     Granularity,
     Iterative,
@@ -27,6 +27,7 @@ from bench.axes import (
     Scope,
     Weight,
     When,
+    default_target_kind,
 )
 from bench.cell import CONTROLS, Cell, Environment
 from bench.errors import UserError, near_misses
@@ -62,7 +63,6 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         """Return what OUT/plans keeps: enough to tabulate, missing cells included, without the configuration."""
-        first = self.cells[0]
         return {
             "experiment": self.settings.experiment,
             "hash": self.hash,
@@ -71,9 +71,7 @@ class Plan:
             "recipes": {cell.recipe.name: cell.recipe.source for cell in self.cells},
             "vary": list(self.settings.vary),
             "claims": [claim.model_dump() for claim in self.settings.claims],
-            "overrides": list(self.settings.overrides),
             "changed": list(self.settings.changed),
-            "validation": first.dataset.validation,
             "cells": [cell.columns() for cell in self.cells],
         }
 
@@ -140,11 +138,11 @@ def _criterion_cells(
                 scope=region,
                 schedule=path,
                 when=timed.name,
-                rewind_to=(0.02 if timed.to is None else timed.to) if timed.name == "rewind" else None,
+                rewind_to=(REWIND_TO if timed.to is None else timed.to) if timed.name == "rewind" else None,
                 finetune=_tuning(finetune, choice.recipe) if retrains else None,
                 finetune_epochs=_epochs(epochs, choice.recipe) if retrains else None,
                 ablation=ablation or "none",
-                target_kind=kind or ("filters" if isinstance(grain, Filter) else "weights"),
+                target_kind=kind or default_target_kind(grain),
                 sparsity=sparsity,
                 score_mode=mode or "eval",
             )

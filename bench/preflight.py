@@ -93,8 +93,7 @@ class Preflight:
 def _check_time(cell: Cell, samples: Data) -> None:
     """Refuse a schedule that acts during training where the training is too short for one step of it."""
     if isinstance(cell.schedule, Gradual | Regrow):
-        epochs = (cell.finetune_epochs or 0) if cell.when == "trained" else cell.recipe.epochs
-        last = int(LAST * epochs * steps_per_epoch(samples, cell.recipe))
+        last = int(LAST * cell.pruning_epochs * steps_per_epoch(samples, cell.recipe))
         if cell.schedule.every > last:
             raise UserError(
                 f"schedule={cell.schedule.name} acts every {cell.schedule.every} steps, but only the first {last} of "

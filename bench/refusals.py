@@ -87,7 +87,7 @@ def _schedule(cell: Cell, _: Description) -> str | None:
         return f"scope=threshold has one value and no path of sparsities for schedule={schedule.name}; use one_shot"
     if scope and scope.name == "row" and isinstance(schedule, Regrow):
         return "schedule=regrow keeps the number of each layer, not of each row; use another scope"
-    if getattr(schedule, "stop", None) is None:
+    if cell.stop is None:
         return None
     if cell.when != "trained":
         return f"schedule stop at when={cell.when}: it watches the fine-tuning between the steps; use when=trained"

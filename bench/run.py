@@ -44,7 +44,7 @@ def run_cell(cell: Cell, bench: Workbench) -> dict[str, Any]:
     try:
         train_and_prune(cell, lineage, samples, bench)
         bench.tell("stage", {"stage": "measure"})
-        files = stored(cell, lineage)
+        files = artefact_files(cell, lineage)
         counts = layer_counts({name: lineage.masks[name] for name in taking_part(cell, lineage.model)})
         layers = [{"name": name, "kept": kept, "total": total} for name, kept, total in counts]
         outcome = {"status": "ok"} | measure(cell, lineage, samples, files[WEIGHTS], bench)
@@ -126,8 +126,7 @@ def finetuning_trainer(cell: Cell, lineage: Lineage, samples: Data) -> Trainer:
 def prune_while_training(cell: Cell, lineage: Lineage, trainer: Trainer, bench: Workbench) -> None:
     """Take the gradient, prune, update, repeat: to the target or, where the schedule has `stop`, until converged."""
     assert cell.schedule is not None
-    stop = getattr(cell.schedule, "stop", None)
-    measured = trainer.data.measure
+    stop, measured = cell.stop, trainer.data.measure
     floor = -math.inf if stop is None else validate(lineage.model, trainer.data, cell.recipe)[measured] - stop
     pruner = Pruner(cell, trainer.data, bench)
     trainer.observe = pruner.criterion.observe if pruner.criterion.observer else None
@@ -217,12 +216,10 @@ def ablate(cell: Cell, lineage: Lineage, unmasked: dict[str, Tensor], samples: D
     lineage.pruned = copied(lineage.model)
 
 
-def stored(cell: Cell, lineage: Lineage) -> dict[str, bytes]:
+def artefact_files(cell: Cell, lineage: Lineage) -> dict[str, bytes]:
     """Return a record's files; the weights right after pruning only where dense net and masks do not give them."""
     files = {WEIGHTS: artefacts.pack(lineage.model.state_dict()), MASKS: artefacts.pack(lineage.masks)}
-    one_step = cell.schedule is None or cell.schedule.name == "one_shot"
-    derived = one_step and cell.ablation in (None, "none") and cell.when != "rewind"
-    return files if derived else files | {PRUNED: artefacts.pack(lineage.pruned)}
+    return files if cell.pruned_follows else files | {PRUNED: artefacts.pack(lineage.pruned)}
 
 
 def measure(cell: Cell, lineage: Lineage, samples: Data, weights: bytes, bench: Workbench) -> dict[str, Any]:

@@ -204,8 +204,6 @@ class Settings(Frozen):
     debug: bool
     named: tuple[str, ...] = ()
     """Keys that the command line gave."""
-    overrides: tuple[str, ...] = ()
-    """Fields of the groups that the command line changed, as `recipe.lr=0.01`."""
     changed: tuple[str, ...] = ()
     """Arguments of the command line that make another plan than the experiment's file."""
 

@@ -244,7 +244,7 @@ def write_plan(root: Path, plan: dict[str, Any]) -> Path:
 def _read_plan(path: Path) -> dict[str, Any]:
     try:
         plan: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if not {"experiment", "hash", "written", "cells"} <= plan.keys():
+        if not {"experiment", "hash", "written", "changed", "cells"} <= plan.keys():
             raise KeyError
     except (ValueError, KeyError, AttributeError):
         raise CorruptError(f"plan {path} is corrupt; remove it, and `make bench` writes it again") from None

@@ -187,14 +187,11 @@ def test_every_shipped_experiment_dataset_and_model_is_valid() -> None:
         assert {group: getattr(choice, group).name for group in chosen} == chosen
 
 
-def test_claims_of_the_command_line_are_told_as_they_can_be_given_again() -> None:
-    given = "claims=[{name: a, says: b, first: {criterion: taylor}, second: {criterion: snip}, relation: above}]"
-    assert config.load([given]).overrides == (given,)
-
-
 def test_what_makes_another_plan_than_the_experiments_file_is_kept_without_folders() -> None:
     own = ["experiment=digits_criteria", "seed=[0,1,2,3,4]", "criterion=[taylor,magnitude,gradient,random,snip,grasp]"]
     assert config.load([*own, "out=elsewhere", "workers=1"]).changed == ()
     changed = ("seed=[0,1]", "recipe.lr=0.1", "model=digits_net")
     assert config.load([own[0], *changed]).changed == changed
     assert config.load(["criterion=/home/me/mine.py"]).changed == ("criterion=['mine.py']",)
+    claims = "claims=[{name: a, says: b, first: {criterion: taylor}, second: {criterion: snip}, relation: above}]"
+    assert config.load([claims, "~recipe.weight_decay"]).changed == (claims, "~recipe.weight_decay")

@@ -171,7 +171,7 @@ def test_load_records_reads_a_published_folder(tmp_path: Path) -> None:
     published.mkdir()
     frame.to_parquet(published / store.RECORDS)
     sha256 = hashlib.sha256((published / store.RECORDS).read_bytes()).hexdigest()
-    plan = {"experiment": "e", "hash": "h", "written": "w", "cells": [], "records_sha256": sha256}
+    plan = {"experiment": "e", "hash": "h", "written": "w", "changed": [], "cells": [], "records_sha256": sha256}
     (published / "plan.json").write_text(json.dumps(plan))
     assert store.load_records(published).cell.tolist() == ["a"]
     frame.assign(top1=99.9).to_parquet(published / store.RECORDS)
@@ -192,7 +192,9 @@ def test_a_corrupt_record_goes_to_skip_where_one_is_given(tmp_path: Path) -> Non
 def test_the_last_plan_is_the_default(tmp_path: Path) -> None:
     plans = [("a", "1", "2026-01-01"), ("b", "2", "2026-01-03"), ("a", "3", "2026-01-02")]
     for experiment, key, written in plans:
-        store.write_plan(tmp_path, {"experiment": experiment, "hash": key, "written": written, "cells": []})
+        store.write_plan(
+            tmp_path, {"experiment": experiment, "hash": key, "written": written, "changed": [], "cells": []}
+        )
     assert store.load_plan(tmp_path)["hash"] == "2"
     assert store.load_plan(tmp_path, "a")["hash"] == "3"
     with pytest.raises(UserError, match="no plan of experiment 'c'"):
@@ -200,7 +202,7 @@ def test_the_last_plan_is_the_default(tmp_path: Path) -> None:
 
 
 def test_a_plan_that_does_not_parse_is_named(tmp_path: Path) -> None:
-    path = store.write_plan(tmp_path, {"experiment": "a", "hash": "1", "written": "x", "cells": []})
+    path = store.write_plan(tmp_path, {"experiment": "a", "hash": "1", "written": "x", "changed": [], "cells": []})
     for text in (path.read_text()[:-3], "{}", "[]", "null", "3", '{"experiment": "a"}'):
         path.write_text(text)
         with pytest.raises(store.CorruptError, match=r"a-1\.json is corrupt"):

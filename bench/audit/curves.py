@@ -4,8 +4,6 @@ from itertools import pairwise
 
 from bench.audit.evidence import Entry, Evidence, Row
 from bench.audit.findings import Findings
-from bench.audit.identity import stops_by_itself
-from bench.axes import Iterative
 from bench.cell import Cell
 
 COLUMNS = {"stage", "epoch", "lr", "train/loss", "val/loss", "val/top1", "val/r2"}
@@ -49,17 +47,14 @@ def _runs(curves: list[Row]) -> list[list[Row]]:
 
 def _ends(cell: Cell) -> list[tuple[str, int]]:
     """Return stage and last epoch of each training that a cell's budget names."""
-    rounds = 0
-    if cell.rewind_to is not None:
-        rounds = cell.schedule.steps if isinstance(cell.schedule, Iterative) else 1
-    ends = [("train", cell.recipe.epochs)] * (1 + rounds) + [("finetune", cell.finetune_epochs or 0)]
+    ends = [("train", cell.recipe.epochs)] * (1 + cell.rounds) + [("finetune", cell.finetune_epochs or 0)]
     return [end for end in ends if end[1]]
 
 
 def _stopped(cell: Cell, ends: list[tuple[str, int]]) -> bool:
     """Whether the schedule ended the fine-tuning before its time."""
     whole = _ends(cell)
-    return stops_by_itself(cell) and ends[:1] == whole[:1] and ends <= whole
+    return cell.stop is not None and ends[:1] == whole[:1] and ends <= whole
 
 
 def _said(ends: list[tuple[str, int]]) -> str:

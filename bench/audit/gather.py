@@ -103,7 +103,12 @@ def _details(record: dict[str, Any]) -> dict[str, Any]:
 def _plan(path: Path, findings: Findings) -> dict[str, Any] | None:
     try:
         plan: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if all(isinstance(row["cell"], str) for row in plan["cells"]) and {"experiment", "hash", "written"} <= {*plan}:
+        if all(isinstance(row["cell"], str) for row in plan["cells"]) and {
+            "experiment",
+            "hash",
+            "written",
+            "changed",
+        } <= {*plan}:
             return plan
     except (ValueError, KeyError, TypeError):
         pass

@@ -3,7 +3,6 @@
 from bench import store
 from bench.audit.evidence import Entry, Evidence, Table
 from bench.audit.findings import Findings
-from bench.axes import Iterative
 from bench.cell import Cell
 
 
@@ -34,14 +33,9 @@ def check(evidence: Evidence, findings: Findings) -> None:
 
 def _check_columns(entry: Entry, cell: Cell, findings: Findings) -> None:
     for name, value in cell.columns().items():
-        if entry.columns.get(name) != value and not (name == "epochs_total" and stops_by_itself(cell)):
+        if entry.columns.get(name) != value and not (name == "epochs_total" and cell.stop is not None):
             what = f"column {name} is {entry.columns.get(name)!r}, its configuration says {value!r}"
             findings.problem(entry, what, "the row does not say what was run")
-
-
-def stops_by_itself(cell: Cell) -> bool:
-    """Whether the schedule decides how long to train."""
-    return isinstance(cell.schedule, Iterative) and cell.schedule.stop is not None
 
 
 def _check_plan(table: Table, findings: Findings) -> None:

@@ -84,7 +84,7 @@ def oracle_results(experiment: str, correlations: pd.DataFrame) -> Results:
     """Return the oracle's correlations over all units (bench.report.oracle.correlations) in the form of results."""
     frame = correlations[correlations["layer"] == OVERALL].assign(status="ok")
     titles = {title: title for title in frame["dataset"].unique()}
-    return Results({"experiment": experiment, "titles": titles, "overrides": []}, frame, {})
+    return Results({"experiment": experiment, "titles": titles, "changed": []}, frame, {})
 
 
 def _rows(results: Results, row: "pd.Series[str]") -> Iterator[dict[str, Any]]:

@@ -3,7 +3,7 @@
 import json
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from bench.cell import CONTROLS
@@ -43,10 +43,16 @@ def command(plan: Mapping[str, Any], columns: Mapping[str, Any], config: Mapping
     if named["when"] == "init":
         values["budget"] = "equal" if named["finetune"] else None
     values |= {} if sparsity is None else {"sparsity": sparsity}
-    arguments = [f"experiment={plan['experiment']}", *_groups(named, config), *plan.get("overrides", [])]
+    arguments = [f"experiment={plan['experiment']}", *_groups(named, config), *_fields(plan["changed"])]
     arguments += [f"criterion={_criterion(named, config)}", f"seed={named['seed']}"]
     arguments += [f"{name}={'null' if value is None else value}" for name, value in values.items()]
     return shlex.join(["python", "-m", "bench", "run", *arguments])
+
+
+def _fields(changed: Iterable[str]) -> list[str]:
+    """Return what a run changed that no column says: fields of data, model and recipe, and the claims."""
+    keys = {argument: argument.partition("=")[0] for argument in changed}
+    return [argument for argument, key in keys.items() if "." in key or key == "claims"]
 
 
 def _schedule(spelled: str, sparsity: float | None) -> tuple[str, float | str | None]:

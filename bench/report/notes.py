@@ -39,7 +39,7 @@ def origin(results: Results) -> list[str]:
 
 def changed(results: Results) -> list[str]:
     """Return what the command line made other than the experiment's file says, in one line; nothing where nothing."""
-    arguments = results.plan.get("changed", [])
+    arguments = results.plan["changed"]
     return [f"Changed for this run: {', '.join(arguments)}."] if arguments else []
 
 

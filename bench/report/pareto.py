@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
-from bench.report import render
+from bench.report import render, tradeoff
 from bench.report.axes import subplots, tick
-from bench.report.frame import MEASURES, WHOLE, Results, measures
+from bench.report.frame import MEASURES, WHOLE, Results
 from bench.report.notes import seeds
 from bench.report.panels import Panel, panels
 from bench.report.style import STYLE, Look, legend, looks, rendered
@@ -29,8 +29,8 @@ COLUMNS = (
     "dataset model form saving factor row panel target_kind sparsity_target measure value value_std n n_planned "
     "epochs_total front"
 ).split()
-SAVINGS = {"speedup": "flops", "compression": "params"}
-"""What pruning saves: the column that shrinks; that of the whole network has `_dense` behind it."""
+SAVINGS = ("speedup", "compression")
+"""What pruning saves, as bench.report.tradeoff measures it."""
 TEXTS = {
     ("speedup", "masked"): "theoretical speed-up in FLOPs (×)",
     ("speedup", "compacted"): "speed-up in FLOPs (×)",
@@ -78,17 +78,9 @@ def points(results: Results) -> pd.DataFrame:
     return found.assign(front=pd.concat(front))[COLUMNS] if front else pd.DataFrame(columns=COLUMNS)
 
 
-def _points(panel: Panel, name: str) -> pd.DataFrame:
-    column = SAVINGS[name]
-    dense = pd.to_numeric(panel.cells[f"{column}_dense"]).max()
-    pruned = panel.table[~panel.table["control"]]
-    own = pruned.assign(
-        saving=name,
-        form=pruned["granularity"].map(_form),
-        factor=dense / pruned[column].where(pruned[column] > 0),
-        panel=panel.title,
-        measure=measures(panel.cells)[0],
-    )
+def _points(panel: Panel, saving: str) -> pd.DataFrame:
+    own = tradeoff.points(panel)
+    own = own.assign(saving=saving, form=own["granularity"].map(_form), factor=own[saving].replace(np.inf, np.nan))
     return own[own["value"].notna() & own["factor"].notna()]
 
 

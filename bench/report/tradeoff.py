@@ -46,10 +46,10 @@ def files(results: Results) -> dict[str, bytes]:
 def report(results: Results) -> Report:
     """Return a table a panel: accuracy, where any was trained, compression and speed-up at each target."""
     shown = panels(results)
-    points = [_points(panel) for panel in shown]
-    tables = tuple(_table(panel, own) for panel, own in zip(shown, points, strict=True))
+    found = [points(panel) for panel in shown]
+    tables = tuple(_table(panel, own) for panel, own in zip(shown, found, strict=True))
     legend = (*(() if untrained(results.frame) else ACCURACY), RATIOS, *origin(results))
-    tidy = pd.concat(points, ignore_index=True)[list(TIDY)]
+    tidy = pd.concat(found, ignore_index=True)[list(TIDY)]
     return Report("tradeoff", str(results.plan["experiment"]), _subject(results.frame), tables, legend, tidy)
 
 
@@ -58,7 +58,7 @@ def _subject(cells: pd.DataFrame) -> str:
     return f"{accuracy}compression and theoretical speed-up"
 
 
-def _points(panel: Panel) -> pd.DataFrame:
+def points(panel: Panel) -> pd.DataFrame:
     """Return TIDY and what summarise gives of the criteria of a panel, one row for each row and target sparsity."""
     (measure, *_) = measures(panel.cells)
     cells = panel.cells[panel.cells["status"].eq("ok") & ~panel.cells["control"]]

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from bench import config, store
-from bench.axes import Iterative
 from bench.cell import CONTROLS, Cell
 from bench.cores import cores
 from bench.errors import UserError
@@ -112,7 +111,7 @@ def _doubts(needs: list[Need]) -> list[str]:
     doubts = ["priced by a few seconds of work here; hours are for a machine that does nothing else"]
     if any(cell.structured for cell in cells):
         doubts.append("smaller networks train faster: measured at half of the units, guessed elsewhere")
-    if any(isinstance(cell.schedule, Iterative) and cell.schedule.stop is not None for cell in cells):
+    if any(cell.stop is not None for cell in cells):
         doubts.append("schedules that stop by themselves are counted to their end")
     return [f"{'note' if not number else '':9}{doubt}" for number, doubt in enumerate(doubts)]
 

@@ -74,7 +74,7 @@ def write_plan(root: Path, cells: list[Cell], **facts: Any) -> None:
         "titles": {"digits": "Digits", "cifar10": "CIFAR-10"},
         "recipes": {"short": "chosen for tests"},
         "vary": [],
-        "validation": 100,
+        "changed": [],
         "cells": cells,
     }
     store.write_plan(root, plan | facts)

@@ -20,6 +20,7 @@ RUNS = [
     ["criterion=random", "ablation=[none,shuffle]", "finetune=rewound", "finetune_epochs=5", "recipe.epochs=5"],
     ["criterion=[{name: grasp, temperature: 1.5},{name: obd, clamp: true, probes: 7}]", "score_mode=[eval,train]"],
     ["criterion=snip", "prunable.exclude=['0.*']", "scoring.samples=640", "recipe.source='a, b'"],
+    ["criterion=random", "~recipe.weight_decay", "+recipe.crop_padding=2", "sparsity=0.5"],
     ["criterion=random", "recipe=[digits,cifar]", "model=[digits_net,resnet20]", "sparsity=0.5", "seed=1"],
 ]
 
