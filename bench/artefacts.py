@@ -10,10 +10,6 @@ from torch import Tensor
 
 from bench import store
 
-WEIGHTS = "weights.safetensors"
-PRUNED = "pruned.safetensors"
-MASKS = "masks.safetensors"
-
 
 def pack(tensors: dict[str, Tensor]) -> bytes:
     """Return named tensors as safetensors bytes; the same values give the same bytes."""

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from bench import artefacts, data, store
-from bench.artefacts import MASKS, WEIGHTS
 from bench.axes import NM
 from bench.cell import Cell
 from bench.data import Data, batches
@@ -22,6 +21,7 @@ from bench.prune import structure_of
 from bench.run import initial
 from bench.seeds import generator
 from bench.stage import Workbench
+from bench.store import MASKS, WEIGHTS
 from bench.tasks import VARIANTS, Timing
 
 

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from bench import artefacts, data, store
-from bench.artefacts import MASKS, PRUNED, WEIGHTS
 from bench.axes import Iterative, OneShot
 from bench.cell import CONTROLS, Cell
 from bench.data import Data
@@ -22,7 +21,8 @@ from bench.measure import machine
 from bench.prune import Pruner, structure_of
 from bench.run import ablate, become_dense, initial, read_pruned, read_test, set_tf32, sizes
 from bench.schedule import pruning_steps
-from bench.stage import TENSORS, Made, Workbench
+from bench.stage import Made, Workbench
+from bench.store import MASKS, PRUNED, TENSORS, WEIGHTS
 from bench.tasks import Reread
 from criteria import CriterionError
 

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from bench import artefacts, data, models, store
-from bench.artefacts import MASKS, PRUNED, WEIGHTS
 from bench.axes import Regrow
 from bench.cell import CONTROLS, Cell
 from bench.data import Data, batches
@@ -26,6 +25,7 @@ from bench.schedule import finetuning_rates, pruning_steps, replaced_share, trai
 from bench.score import scoring_set, taking_part
 from bench.seeds import derived_seed, generator
 from bench.stage import Made, Workbench
+from bench.store import MASKS, PRUNED, WEIGHTS
 from bench.train import NonFiniteError, Trainer, steps_per_epoch, validate
 from criteria import NonFiniteScoresError
 

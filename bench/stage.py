@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from bench import artefacts, store
+from bench.store import TENSORS
 
-TENSORS = "tensors.safetensors"
 Made = tuple[dict[str, Any], dict[str, Tensor]]
 
 

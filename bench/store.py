@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 RECORD = "record.json"
 RECORDS = "records.parquet"
+WEIGHTS, MASKS, PRUNED, TENSORS = (f"{name}.safetensors" for name in ("weights", "masks", "pruned", "tensors"))
+"""Artefacts: a cell's final weights, its masks, its weights right after pruning; what a stage made."""
 
 COLUMNS = (
     "cell status reason dataset model recipe seed criterion criterion_options criterion_fingerprint granularity scope "

@@ -93,7 +93,7 @@ class Structure:
 
     def masks(self, model: nn.Module, kept: Kept) -> Masks:
         """Return the masks of all parameters that make up units or read them, and of all weights that take part."""
-        return unit_masks(model, self.groups, kept, self.takes_part)
+        return weight_masks(model, self.groups, kept, self.takes_part)
 
     def shuffled(self, model: nn.Module, masks: Masks, chance: torch.Generator) -> Masks:
         """Return masks that keep as many units of each group, others."""
@@ -134,7 +134,7 @@ class Structure:
         for units in self.groups:
             # What one module holds alone; other channels have one that makes and one that reads them.
             if len(units.removals) == 1 and (units.count > 1 or units.removals[0].remove is None):
-                masks = unit_masks(model, [units], {units.name: torch.arange(units.count) > 0}, ())
+                masks = weight_masks(model, [units], {units.name: torch.arange(units.count) > 0}, ())
                 left, _ = flops_by_weight(Compacted(model, [units], masks).model, (), self.sample)
                 products[units.name] = total - left - _gone(sizes, masks)
         return products
@@ -144,7 +144,7 @@ def _gone(sizes: dict[str, float], masks: Masks) -> float:
     return sum(sizes.get(name, 0) * (1 - int(mask.sum()) / mask.numel()) for name, mask in masks.items())
 
 
-def unit_masks(model: nn.Module, groups: Iterable[Units], kept: Kept, names: Collection[str]) -> Masks:
+def weight_masks(model: nn.Module, groups: Iterable[Units], kept: Kept, names: Collection[str]) -> Masks:
     """Return the masks of all parameters that make up units of `groups` or read them, and of those in `names`."""
     masks = {name: torch.ones_like(model.get_parameter(name), dtype=torch.bool) for name in names}
     for units in groups:
@@ -167,7 +167,7 @@ def sound(model: nn.Module, groups: list[Units], sample: Tensor) -> bool:
         for weight in model.parameters():
             if bool((weight == weight.flatten()[0]).all()):  # what begins at zero passes nothing on
                 weight.add_(torch.randn(weight.shape, generator=chance).to(weight), alpha=0.1)
-    masks = unit_masks(model, groups, {u.name: torch.arange(u.count) >= (u.count + 1) // 3 for u in groups}, ())
+    masks = weight_masks(model, groups, {u.name: torch.arange(u.count) >= (u.count + 1) // 3 for u in groups}, ())
     apply_masks_(model, masks)
     try:
         with torch.no_grad():

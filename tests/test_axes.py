@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bench import data as datasets
 from bench import lineage as lineage_module
-from bench.artefacts import MASKS, PRUNED, WEIGHTS, unpack
+from bench.artefacts import unpack
 from bench.axes import Gradual, Iterative, Regrow, Rewound, Scope
 from bench.cell import Cell
 from bench.lineage import Lineage, copied
@@ -18,6 +18,7 @@ from bench.masks import Masks, select
 from bench.prune import Pruner
 from bench.run import early_state, initial, recipe_trainer, run_cell
 from bench.schema import Recipe
+from bench.store import MASKS, PRUNED, WEIGHTS
 from bench.train import Trainer
 from criteria.movement import Movement
 from tests.helpers import cell, dataset, plugin, recipe, same, weights, workbench

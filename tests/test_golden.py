@@ -18,7 +18,7 @@ from bench.axes import Iterative, Low
 from bench.cell import Cell
 from bench.run import run_cell
 from bench.schema import Model, Scoring
-from bench.stage import TENSORS
+from bench.store import TENSORS
 from tests.helpers import cell, recipe, workbench
 
 GOLDEN = Path(__file__).with_name("golden.json")

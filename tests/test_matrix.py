@@ -13,7 +13,7 @@ from torch import Tensor
 
 import criteria
 from bench import data as datasets
-from bench.artefacts import MASKS, WEIGHTS, unpack
+from bench.artefacts import unpack
 from bench.axes import NM, Filter, Gradual, Granularity, Iterative, Layer, OneShot, Regrow, Rewound, Schedule, Scope
 from bench.cell import Cell
 from bench.compact import kept_units
@@ -25,6 +25,7 @@ from bench.refusals import refusal
 from bench.run import initial, run_cell
 from bench.schema import Model, Scoring
 from bench.score import taking_part
+from bench.store import MASKS, WEIGHTS
 from tests.helpers import cell, dataset, recipe, weights, workbench
 
 CPU = torch.device("cpu")

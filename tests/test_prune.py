@@ -16,7 +16,7 @@ from bench.lineage import Lineage, copied
 from bench.prune import Pruner, all_kept
 from bench.schedule import sparsities
 from bench.schema import Prunable, Scoring
-from bench.stage import TENSORS
+from bench.store import TENSORS
 from tests.helpers import cell, data, net, plugin, same, weights, workbench
 
 LAYER = Scope(name="layer")

@@ -11,7 +11,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench import lineage as lineage_module
-from bench.artefacts import MASKS, WEIGHTS, unpack
+from bench.artefacts import unpack
 from bench.axes import Filter, Gradual, Iterative, Layer, Low, Rewound, Scope
 from bench.cell import Cell
 from bench.compact import kept_units
@@ -24,6 +24,7 @@ from bench.models.text_transformer import text_transformer
 from bench.prune import Pruner
 from bench.run import initial, run_cell
 from bench.schema import Model
+from bench.store import MASKS, WEIGHTS
 from bench.structured import Structure, group_scores, select_units
 from bench.units import Part, Units
 from criteria.tools.parameters import prunable

@@ -12,8 +12,8 @@ from bench import store
 from bench.audit.evidence import Entry, Evidence
 from bench.audit.findings import Findings
 from bench.audit.shared import SEED
+from bench.store import MASKS, PRUNED, TENSORS, WEIGHTS
 
-WEIGHTS, MASKS, PRUNED, TENSORS = (f"{name}.safetensors" for name in ("weights", "masks", "pruned", "tensors"))
 Arrays = Mapping[str, "np.ndarray[Any, Any]"]
 SWAPPED = "mask and weights are not of one net"
 

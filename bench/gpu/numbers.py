@@ -19,7 +19,7 @@ from bench.masks import Masks, apply_masks_, select
 from bench.mode import kernels
 from bench.models import build
 from bench.seeds import generator, global_stream, restored_generators
-from bench.structured import sound, unit_masks
+from bench.structured import sound, weight_masks
 from bench.units import Units
 from criteria import CriterionError
 from criteria._guard import Criterion
@@ -155,7 +155,7 @@ def _compacted(name: str, make: Callable[[], nn.Module], side: int, device: torc
         return [found, Row(f"{name}: outputs", ok=False, note="no group of channels is found")]
     chance = generator(0, "gpu-check", "units")
     kept = {u.name: torch.randperm(u.count, generator=chance) < (u.count + 1) // 2 for u in groups}
-    masks = unit_masks(model, groups, kept, prunable(model).keys())
+    masks = weight_masks(model, groups, kept, prunable(model).keys())
     apply_masks_(model, masks)
     expected, got = model(inputs), Compacted(model, groups, masks).model(inputs)
     return [found, bounded(f"{name}: outputs", largest(got - expected) / largest(expected), COMPACTED)]

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 import pandas as pd
 
 from bench.report import grid, render, tradeoff
-from bench.report import latex as tex
 from bench.report.frame import MEASURED, MEASURES, PANEL, ROW, Results, measures, untrained
 from bench.report.notes import legend, notes
 from bench.report.panels import Panel, panels
@@ -45,25 +44,10 @@ def text(results: Results) -> str:
     return "\n".join([*lines, *_wrapped(report.legend)]) + "\n"
 
 
-def markdown(results: Results) -> str:
-    """Return the tables in GitHub's Markdown; the best of a column is bold."""
-    return grid.document(accuracy(results))
-
-
-def latex(results: Results) -> str:
-    """Return a `table` environment a panel (packages booktabs, siunitx), with every text in it escaped."""
-    return tex.document(accuracy(results))
-
-
 def tidy(results: Results) -> pd.DataFrame:
     """Return TIDY, one row for each panel, row and target sparsity: means over the seeds that are ok, unrounded."""
     tables = [panel.table.assign(panel=panel.title) for panel in panels(results)]
     return pd.concat(tables, ignore_index=True)[list(TIDY)]
-
-
-def csv(results: Results) -> str:
-    """Return tidy as CSV."""
-    return render.csv(accuracy(results))
 
 
 def table(results: Results) -> tuple[list[str], list[list[object]]]:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from bench import store
+from bench.report import tables
 from bench.report.frame import Results, tabulate
 
 Cell = dict[str, Any]
@@ -131,6 +132,11 @@ class Out:
 
     def results(self, experiment: str | None = None) -> Results:
         return tabulate(self.root, experiment)
+
+
+def written(results: Results, ending: str) -> str:
+    """Return the accuracy table as it is written: md, csv, tex or html."""
+    return tables.files(results)[f"accuracy.{ending}"].decode()
 
 
 @pytest.fixture

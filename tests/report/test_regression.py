@@ -7,7 +7,7 @@ import pytest
 from bench.report import tables
 from bench.report.figure import figure
 from bench.report.panels import panels
-from tests.report.conftest import Cell, Out
+from tests.report.conftest import Cell, Out, written
 
 
 def record(out: Out, cell: Cell, **columns: float) -> Cell:
@@ -47,7 +47,7 @@ def test_a_regression_shows_r2_with_three_digits(out: Out) -> None:
     assert frame.loc["taylor", "r2"] == pytest.approx(0.4621)
     assert frame.loc["taylor", ["r2_pruned", "n"]].tolist() == [-1.5, 2]
     assert frame["top1"].isna().all()
-    tex = tables.latex(results)
+    tex = written(results, "tex")
     assert r"\caption{Test R$^2$ by target sparsity" in tex
     assert r"& -0.021{\,\scriptsize\mdseries $\pm$ 0.014}" in tex
     (axes,) = figure(results).axes

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from bench.report import tables
-from tests.report.conftest import Out
+from tests.report.conftest import Out, written
 from tests.report.typeset import NASTY, cells_of, typeset
 
 
@@ -46,7 +46,7 @@ def test_text_fits_a_terminal(two_criteria: Out) -> None:
 
 
 def test_markdown_has_one_table_a_panel(two_criteria: Out) -> None:
-    lines = tables.markdown(two_criteria.results()).splitlines()
+    lines = written(two_criteria.results(), "md").splitlines()
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
     assert rows[0] == ["criterion", "epochs", "0 %", "50 %", "98.5 %"]
     assert rows[1][1].endswith(":")
@@ -60,17 +60,17 @@ def test_panels_are_told_apart_everywhere(out: Out) -> None:
     cells = out.seeds("taylor", 0.9, 97.0), out.seeds("taylor", 0.9, 96.0, scope="layer")
     out.plan(*out.dense(98.0), *cells[0], *cells[1])
     results = out.results()
-    for form in (tables.text, tables.markdown, tables.csv):
-        assert "scope=global" in form(results)
-        assert "scope=layer" in form(results)
-    tex = tables.latex(results)
+    for text in (tables.text(results), written(results, "md"), written(results, "csv")):
+        assert "scope=global" in text
+        assert "scope=layer" in text
+    tex = written(results, "tex")
     assert tex.count(r"\begin{table}") == tex.count(r"\end{table}") == 2
     assert r"\label{tab:digits-1}" in tex
     assert r"\label{tab:digits-2}" in tex
 
 
 def test_latex_says_what_the_other_forms_say(two_criteria: Out) -> None:
-    lines = tables.latex(two_criteria.results()).splitlines()
+    lines = written(two_criteria.results(), "tex").splitlines()
     rows = [cells_of(line) for line in lines if line.endswith(r"\\")]
     assert rows == [
         ["criterion", "epochs", "0 %", "50 %", "98.5 %"],
@@ -103,7 +103,7 @@ def test_every_name_survives_latex(out: Out) -> None:
         recipes={"short": "the 5% of #2, x_y"},
     )
     out.record(cells[0], reason="50% of {GPU_0} & ~all\nof it")
-    tex = tables.latex(out.results())
+    tex = written(out.results(), "tex")
     rows = [cells_of(line) for line in tex.splitlines() if line.endswith(r"\\")]
     assert {row[0] for row in rows[1:]} == names
     caption = re.search(r"\\caption\{(.*)\}", tex)
@@ -118,14 +118,14 @@ def test_every_name_survives_latex(out: Out) -> None:
 
 def test_every_name_survives_markdown(out: Out) -> None:
     out.plan(*(out.pruned(name, 0.9, 0) for name in NASTY))
-    lines = [line for line in tables.markdown(out.results()).splitlines() if line.startswith("|")]
+    lines = [line for line in written(out.results(), "md").splitlines() if line.startswith("|")]
     cells = [re.split(r"(?<!\\)\|", line)[1].strip() for line in lines[2:]]
     assert {re.sub(rf"\\([{re.escape(string.punctuation)}])", r"\1", cell) for cell in cells} == set(NASTY)
     assert {"p\\|q", "\\*st", "\\_in\\_", "a_b"} <= set(cells)
 
 
 def test_csv_reads_back_as_the_unrounded_means(two_criteria: Out) -> None:
-    frame = pd.read_csv(io.StringIO(tables.csv(two_criteria.results())))
+    frame = pd.read_csv(io.StringIO(written(two_criteria.results(), "csv")))
     assert tuple(frame.columns) == tables.TIDY
     assert len(frame) == 6
     row = frame.query("row == 'taylor' and sparsity_target == 0.5").iloc[0]
@@ -151,6 +151,6 @@ def test_the_table_for_a_logger_is_plain_json(two_criteria: Out) -> None:
 def test_nothing_to_show_yet_is_no_error(out: Out) -> None:
     out.plan(*out.controls(0), out.pruned("taylor", 0.9, 0))
     results = out.results()
-    for form in (tables.text, tables.markdown, tables.latex):
-        assert "missing" in form(results)
+    for text in (tables.text(results), written(results, "md"), written(results, "tex")):
+        assert "missing" in text
     assert len(tables.tidy(results)) == 3
