@@ -16,6 +16,7 @@ import os
 import re
 import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +45,17 @@ COLUMNS = (
 
 
 DETAILS = ("config", "curves", "layers", "histogram")
-"""What a record holds beside its columns; a published one as JSON texts."""
+"""What a record holds beside its columns, null where it has none; a published one as JSON texts."""
+
+
+@dataclass(frozen=True)
+class Records:
+    """The records of a folder."""
+
+    frame: "pd.DataFrame"
+    """COLUMNS, one row a cell."""
+    details: dict[str, dict[str, Any]]
+    """Cell -> DETAILS."""
 
 
 class CorruptError(UserError):
@@ -182,47 +193,43 @@ def cell_folders(root: Path) -> Iterable[Path]:
 
 
 def load_records(root: str | Path, skip: Callable[[CorruptError], None] | None = None) -> "pd.DataFrame":
-    """Return every record of a folder as a DataFrame, one row a cell, COLUMNS first; needs no torch.
+    """Return every record of a folder as a DataFrame, one row a cell, with COLUMNS; needs no torch.
 
     `root` is an OUT folder (results/runs) or a published one (with records.parquet). Raises UserError where there is
     neither, CorruptError for a record that does not hold, or tells `skip` of it and leaves it out.
     """
+    return load(root, skip).frame
+
+
+def load(root: str | Path, skip: Callable[[CorruptError], None] | None = None) -> Records:
+    """Return every record of a folder whole, each read once; `root`, `skip` and errors as load_records."""
     import pandas as pd  # here: it costs 0.3 s, and workers that import this module never need it
 
     root = Path(root)
     if (root / RECORDS).is_file():
         check_published(root)
-        return pd.read_parquet(root / RECORDS)
+        frame = pd.read_parquet(root / RECORDS)
+        texts = frame[["cell", *DETAILS]].dropna(subset=list(DETAILS), how="all").to_dict("records")
+        details = {row["cell"]: {name: json.loads(row[name]) for name in DETAILS} for row in texts}
+        return Records(frame.drop(columns=list(DETAILS)), details)
     if not root.is_dir():
         raise UserError(f"no results in {root}: the folder does not exist; make some with `make bench`")
-    records = []
+    records = {}
     for folder in cell_folders(root):
         try:
-            records += [record] if (record := read_record(folder)) else []
+            if record := read_record(folder):
+                records[folder.name] = record
         except CorruptError as error:
             if skip is None:
                 raise
             skip(error)
-    return pd.DataFrame([record["columns"] for record in records], columns=COLUMNS if not records else None)
-
-
-def load_details(root: Path) -> dict[str, dict[str, Any]]:
-    """Return cell -> DETAILS of every record of a folder (as load_records takes it), needs no torch.
-
-    Records that were published without details are left out; a detail that a record lacks is None.
-    """
-    if not (root / RECORDS).is_file():
-        records = {folder.name: record for folder in cell_folders(root) if (record := read_record(folder))}
-        return {cell: {name: record.get(name) for name in DETAILS} for cell, record in records.items()}
-    frame = load_records(root)
-    if not {*DETAILS} <= {*frame.columns}:
-        return {}
-    texts = frame.set_index("cell")[list(DETAILS)].dropna(how="all").to_dict("index")
-    return {str(cell): {str(k): json.loads(v) for k, v in row.items()} for cell, row in texts.items()}
+    details = {cell: {name: record[name] for name in DETAILS} for cell, record in records.items()}
+    columns = [record["columns"] for record in records.values()]
+    return Records(pd.DataFrame(columns, columns=None if columns else COLUMNS), details)
 
 
 def with_details(records: "pd.DataFrame", details: dict[str, dict[str, Any]]) -> "pd.DataFrame":
-    """Return records as they are published: with DETAILS as columns of JSON texts, null where a cell has none."""
+    """Return records as they are published: with DETAILS as columns of JSON texts, null where a cell is missing."""
     texts: dict[str, Any] = {
         name: [canonical(details[c][name]) if c in details else None for c in records["cell"]] for name in DETAILS
     }

@@ -9,6 +9,7 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from bench import store
@@ -166,14 +167,16 @@ def test_load_records_of_an_empty_or_missing_folder(tmp_path: Path) -> None:
 
 def test_load_records_reads_a_published_folder(tmp_path: Path) -> None:
     store.commit(tmp_path / "cells" / "a", record(cell="a", top1=90.0), {})
-    frame = store.load_records(tmp_path)
+    records = store.load(tmp_path)
+    frame = store.with_details(records.frame, records.details)
     published = tmp_path / "published"
     published.mkdir()
     frame.to_parquet(published / store.RECORDS)
     sha256 = hashlib.sha256((published / store.RECORDS).read_bytes()).hexdigest()
     plan = {"experiment": "e", "hash": "h", "written": "w", "changed": [], "cells": [], "records_sha256": sha256}
     (published / "plan.json").write_text(json.dumps(plan))
-    assert store.load_records(published).cell.tolist() == ["a"]
+    assert store.load(published).details == records.details
+    pd.testing.assert_frame_equal(store.load_records(published), records.frame)
     frame.assign(top1=99.9).to_parquet(published / store.RECORDS)
     with pytest.raises(store.CorruptError, match=r"records\.parquet is corrupt"):
         store.load_records(published)

@@ -63,18 +63,17 @@ def _stored(root: Path, findings: Findings) -> Evidence:
 
 def _published(root: Path, findings: Findings) -> Evidence:
     try:
-        frame = store.load_records(root)
-        details = store.load_details(root)
+        records = store.load(root)
         plan = store.load_plan(root)
     except UserError as error:
         findings.problem(root.name, str(error), "it is not what was published")
         return Evidence(root)
     _check_times(root, plan, findings)
     entries = []
-    rows = frame[frame["status"] != "missing"]  # the plan has them, and nobody ran them
+    rows = records.frame[records.frame["status"] != "missing"]  # the plan has them, and nobody ran them
     for raw in rows.to_dict("records"):
-        columns = {str(name): _plain(value) for name, value in raw.items() if name not in store.DETAILS}
-        own = _details(details.get(columns["cell"], {}))
+        columns = {str(name): _plain(value) for name, value in raw.items()}
+        own = _details(records.details.get(columns["cell"], {}))
         entries.append(Entry(columns["cell"], f"{root.name} {columns['cell']}", columns, **own))
     outside = {entry.id for entry in entries} - {row["cell"] for row in plan["cells"]}
     for number in sorted(outside):

@@ -21,7 +21,7 @@ CROWDED = 6
 """Rows of a panel from which a single one is drawn over two columns, and spreads as bars instead of bands."""
 
 
-def subplots(shown: list[Panel], xlabel: Sequence[str]) -> tuple[Figure, list[Axes], float]:
+def subplots(shown: Sequence[Panel], xlabel: Sequence[str]) -> tuple[Figure, list[Axes], float]:
     """Return a figure, titled axes for each panel, their values ready to be compared, and the axes' width in inches.
 
     Panels of one data set share the scale of their values. xlabel: what the horizontal axis of each panel shows.

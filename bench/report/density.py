@@ -29,14 +29,12 @@ ROW, LAYER = 40, 26
 
 
 @mpl.rc_context(STYLE)
-def files(results: Results, details: Details) -> dict[str, bytes]:
+def files(results: Results) -> dict[str, bytes]:
     """Return density.pdf and .png, numbered where the plan has several panels; a panel without layers has none."""
-    shown = panels(results)
     found: dict[str, bytes] = {}
-    for number, panel in enumerate(shown, start=1):
-        table = densities(panel, details)
-        if len(table):
-            found |= rendered(figure(panel, table), f"density-{number}" if len(shown) > 1 else "density")
+    for panel in panels(results):
+        if len(table := densities(panel, results.details)):
+            found |= rendered(figure(panel, table), f"density{panel.suffix}")
     return found
 
 

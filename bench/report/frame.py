@@ -1,14 +1,14 @@
 """One plan joined with the records of its folder: what every table and figure is made of."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from bench.errors import UserError
-from bench.store import COLUMNS, CorruptError, load_plan, load_records
+from bench.store import COLUMNS, Records, load, load_plan
 
 PANEL = (
     "dataset model recipe granularity scope schedule when finetune finetune_epochs ablation target_kind score_mode "
@@ -39,7 +39,7 @@ MEASURES = {"top1": "top-1 test accuracy (%)", "r2": "test R²"}
 """What tables and figures show, by its column: top1, or r2 where the cells are a regression's."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # two are the same only where they are one, so that a cache can hold them
 class Results:
     """What a plan set out to do and what came of it."""
 
@@ -49,6 +49,8 @@ class Results:
     """COLUMNS, one row a cell of the plan, in its order; status `ok`, `failed` (with a reason) or `missing`."""
     outside: dict[str, int]
     """Criterion -> number of records in the folder that are no part of the plan."""
+    details: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Cell -> what its record holds beside its columns (bench.store.DETAILS)."""
 
 
 def measures(cells: pd.DataFrame) -> list[str]:
@@ -67,27 +69,27 @@ def tabulate(root: Path, experiment: str | None = None) -> Results:
     Raises UserError where there is no plan, where two cells claim one place in a table, and where cells of one mean
     were made in different environments; CorruptError for a record that does not hold.
     """
-    return joined(root, load_plan(root, experiment))
+    return joined(load(root), load_plan(root, experiment))
 
 
-def joined(root: Path, plan: dict[str, Any], skip: Callable[[CorruptError], None] | None = None) -> Results:
-    """Join one plan with the records of `root` as `tabulate` does; a corrupt record goes to `skip` where given."""
-    records = load_records(root, skip)
-    inside = records["cell"].isin([cell["cell"] for cell in plan["cells"]])
-    outside = records.loc[~inside, "criterion"].value_counts().sort_index()
-    stored = _by_cell(records[inside], root)
+def joined(records: Records, plan: dict[str, Any]) -> Results:
+    """Join one plan with the records of its folder, as `tabulate` does."""
+    inside = records.frame["cell"].isin([cell["cell"] for cell in plan["cells"]])
+    outside = records.frame.loc[~inside, "criterion"].value_counts().sort_index()
+    stored = _by_cell(records.frame[inside])
     frame = pd.DataFrame([_row(cell, stored.get(cell["cell"], {})) for cell in plan["cells"]], columns=COLUMNS)
     numbers = [*MEASURED, "sparsity_target"]
     frame[numbers] = frame[numbers].apply(pd.to_numeric)
     _check_places(frame, plan)
     _check_environment(frame)
-    return Results(plan, frame, {str(name): int(count) for name, count in outside.items()})
+    details = {cell: records.details[cell] for cell in stored if cell in records.details}
+    return Results(plan, frame, {str(name): int(count) for name, count in outside.items()}, details)
 
 
-def _by_cell(records: pd.DataFrame, root: Path) -> dict[str, dict[str, Any]]:
+def _by_cell(records: pd.DataFrame) -> dict[str, dict[str, Any]]:
     twice = records.loc[records["cell"].duplicated(), "cell"]
     if len(twice):
-        raise UserError(f"{root} holds two records of cell {twice.iloc[0]}; remove one of them")
+        raise UserError(f"there are two records of cell {twice.iloc[0]}; remove one of them")
     return {str(row["cell"]): {str(key): value for key, value in row.items()} for row in records.to_dict("records")}
 
 

@@ -26,14 +26,12 @@ Histogram = dict[str, Any]
 
 
 @mpl.rc_context(STYLE)
-def files(results: Results, details: Details) -> dict[str, bytes]:
+def files(results: Results) -> dict[str, bytes]:
     """Return scores.pdf and .png, numbered where the plan has several panels; a panel without histograms has none."""
-    shown = panels(results)
     found: dict[str, bytes] = {}
-    for number, panel in enumerate(shown, start=1):
-        own = histograms(panel, details)
-        if own:
-            found |= rendered(figure(panel, own), f"scores-{number}" if len(shown) > 1 else "scores")
+    for panel in panels(results):
+        if own := histograms(panel, results.details):
+            found |= rendered(figure(panel, own), f"scores{panel.suffix}")
     return found
 
 
@@ -45,7 +43,7 @@ def histograms(panel: Panel, details: Details) -> dict[tuple[str, str], Histogra
     seed = panel.cells["seed"].iloc[0]
     cells = panel.cells[(panel.cells["seed"] == seed) & (panel.cells["status"] == "ok") & ~panel.cells["control"]]
     keys = zip(cells["row"], cells["sparsity_target"].map(heading), cells["cell"], strict=True)
-    found = {(row, target): (details.get(cell) or {}).get("histogram") for row, target, cell in keys}
+    found = {(row, target): details.get(cell, {}).get("histogram") for row, target, cell in keys}
     return {key: histogram for key, histogram in found.items() if histogram}
 
 

@@ -22,13 +22,13 @@ LEGEND = (
     "collapsed: nets with a layer without any weight; disconnected: nets without a path from input to output.",
 )
 
-Details = Mapping[str, Any]
-"""As store.load_details gives them."""
+Details = Mapping[str, Mapping[str, Any]]
+"""As Results has them."""
 
 
-def files(results: Results, details: Details) -> dict[str, bytes]:
+def files(results: Results) -> dict[str, bytes]:
     """Return layers.md, .csv, .tex and .html; nothing where no record holds its layers."""
-    shown = [(panel, own) for panel in panels(results) if len(own := points(panel, details))]
+    shown = [(panel, own) for panel in panels(results) if len(own := points(panel, results.details))]
     if not shown:
         return {}
     tables = tuple(_table(panel, own) for panel, own in shown)
@@ -47,7 +47,7 @@ def points(panel: Panel, details: Details) -> pd.DataFrame:
     rows = [
         {**{name: cell[name] for name in KEY}, "layer": layer["name"], "place": place, **_left(layer)}
         for _, cell in cells.iterrows()
-        for place, layer in enumerate((details.get(cell["cell"]) or {}).get("layers") or [])
+        for place, layer in enumerate(details.get(cell["cell"], {}).get("layers") or [])
     ]
     if not rows:
         return pd.DataFrame(columns=list(TIDY))

@@ -35,12 +35,10 @@ VARYING = ("seed", "sparsity", "sparsity_target")
 
 @dataclass(frozen=True)
 class Book:
-    """One plan, its cells and what their records hold beside the columns."""
+    """One plan and its results, under the name that the page gives them."""
 
     name: str
     results: Results
-    details: Mapping[str, Mapping[str, Any]]
-    """Cell -> config, curves, layers, histogram (bench.store.load_details); cells may be absent."""
     reports: tuple[Report, ...] = ()
     """What the page shows of it besides, as it is."""
 
@@ -146,7 +144,7 @@ def _cells(book: Book, pool: Pool) -> dict[str, Any]:
 
 def _cell(columns: Mapping[str, Any], book: Book, pool: Pool) -> dict[str, Any]:
     """Return what the page tells of a planned cell, but for what its record measured."""
-    found = book.details.get(columns["cell"], {})
+    found = book.results.details.get(columns["cell"], {})
     layers = found.get("layers") or []
     config = found.get("config") or {name: value for name, value in columns.items() if name != "cell"}
     return {

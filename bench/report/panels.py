@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import pandas as pd
@@ -28,6 +29,8 @@ class Panel:
     """The columns in which it differs from the plan's other panels, `scope=global`; none where it is the only one."""
     short: str
     """As little of the title as tells it from the others, for a figure."""
+    suffix: str
+    """What the names of its own files end in: -1, -2, ... in the plan's order; empty where it is the only panel."""
     about: str
     """Data, model, recipe and what else its criteria share."""
     cells: pd.DataFrame
@@ -46,20 +49,16 @@ class Panel:
         return MEASURES[measures(self.cells)[0]]
 
 
-def panels(results: Results) -> list[Panel]:
+@lru_cache(maxsize=16)
+def panels(results: Results) -> tuple[Panel, ...]:
     """Return the panels of a plan, in its order, each with the controls that match it; made once for all tables."""
-    known: dict[str, Any] = vars(results)
-    if "panels" not in known:
-        known["panels"] = _panels(results)
-    return list(known["panels"])
-
-
-def _panels(results: Results) -> list[Panel]:
     vary = [column for column in PANEL if column in results.plan["vary"]]
     keys = _keys(results.frame, vary)
     differ = [column for column in keys[0] if len({key[column] for key in keys}) > 1]
     short = _short(keys)
-    return [_panel(results, key, vary, differ, said) for key, said in zip(keys, short, strict=True)]
+    suffixes = [f"-{number}" for number in range(1, 1 + len(keys))] if len(keys) > 1 else [""]
+    named = zip(keys, short, suffixes, strict=True)
+    return tuple(_panel(results, key, vary, differ, said, suffix) for key, said, suffix in named)
 
 
 def _short(keys: list[Key]) -> list[str]:
@@ -78,7 +77,7 @@ def _names(values: list[Any]) -> Key:
     return names if len({*names.values()}) == len(names) else {value: value for value in values}
 
 
-def _panel(results: Results, key: Key, vary: list[str], differ: list[str], short: str) -> Panel:
+def _panel(results: Results, key: Key, vary: list[str], differ: list[str], short: str, suffix: str) -> Panel:
     control = results.frame["criterion"].isin(CONTROLS)
     pruned = _agrees(results.frame, key, FINETUNING if "when" in vary else ())
     dense = _agrees(results.frame, {c: v for c, v in key.items() if c != "when"}, PANEL)
@@ -88,7 +87,7 @@ def _panel(results: Results, key: Key, vary: list[str], differ: list[str], short
     about = _about(results, {c: v for c, v in key.items() if c in PANEL[:3] or c not in differ})
     if len(measures(results.frame)) > 1:
         about += f"; {MEASURES[measures(cells)[0]]}"
-    return Panel(settings, short, about, cells, summarise(cells))
+    return Panel(settings, short, suffix, about, cells, summarise(cells))
 
 
 def _about(results: Results, key: Key) -> str:

@@ -29,7 +29,7 @@ def accuracy_files(results: Results) -> dict[str, bytes]:
 
 
 def report_files(root: Path, results: Results) -> dict[str, bytes]:
-    """Return every table and figure that the records below `root`, their details and the times beside them give."""
+    """Return every table and figure that the records below `root` and the times beside them give."""
     # They import scipy, which a run that writes none of them need not wait for.
     from bench.report import (
         ablations,
@@ -47,11 +47,8 @@ def report_files(root: Path, results: Results) -> dict[str, bytes]:
 
     found = accuracy_files(results)
     of_accuracy = () if untrained(results.frame) else (comparisons, ablations, ranks)
-    for module in (claims, tradeoff, pareto, cost, *of_accuracy):
+    for module in (claims, tradeoff, pareto, cost, layers, density, histograms, *of_accuracy):
         found |= module.files(results)
-    details = store.load_details(root)
-    for module in (layers, density, histograms):
-        found |= module.files(results, details)
     return found | latency.files(results, latency.read(latency.path(root, results.plan)))
 
 

@@ -73,7 +73,7 @@ def main(arguments: list[str]) -> int:
         failed = sum(_timed(place, cells, sweep, settings, rows) for place in sweep.places(device))
     finally:
         rows.save()
-    results = joined(root, plan.to_json())
+    results = joined(store.load(root), plan.to_json())
     files = latency.files(results, rows.all())
     for name, content in files.items():
         store.write(table_folder(root, results) / name, content)

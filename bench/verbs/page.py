@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from bench import store
 from bench.errors import UserError
@@ -34,16 +33,16 @@ def _books(root: Path, experiment: str | None) -> Iterator[Book]:
     folders = [folder for folder in published(root) if (folder / store.RECORDS).is_file()]
     for folder in folders:
         if experiment in (None, store.load_plan(folder)["experiment"]):
-            yield _book(folder.name, folder, frame.tabulate(folder), store.load_details(folder))
+            yield _book(folder.name, folder, frame.tabulate(folder))
     if folders:
         return
     written = sorted({path.stem.rpartition("-")[0] for path in root.glob("plans/*.json")})
-    details = store.load_details(root)
+    records = store.load(root)
     for name in [experiment] if experiment or not written else written:
-        results = frame.tabulate(root, name)
-        yield _book(results.plan["experiment"], root, results, details)
+        results = frame.joined(records, store.load_plan(root, name))
+        yield _book(results.plan["experiment"], root, results)
 
 
-def _book(name: str, root: Path, results: Results, details: dict[str, dict[str, Any]]) -> Book:
+def _book(name: str, root: Path, results: Results) -> Book:
     times = latency.report(results, latency.read(latency.path(root, results.plan)))
-    return Book(name, results, details, (claims.report(results), times))
+    return Book(name, results, (claims.report(results), times))

@@ -5,6 +5,7 @@ import io
 import json
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def main(arguments: list[str]) -> int:
     folder = PUBLISHED / names[0]
     _check_own(folder, str(results.plan["experiment"]))
     buffer = io.BytesIO()
-    details = {cell: without_folders(detail) for cell, detail in store.load_details(root).items()}
+    details = {cell: without_folders(detail) for cell, detail in results.details.items()}
     store.with_details(results.frame, details).to_parquet(buffer, index=False)
     plan = results.plan | {"records_sha256": hashlib.sha256(buffer.getvalue()).hexdigest()}
     plan |= {"partial": True} if missing else {}
@@ -57,17 +58,17 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def without_folders(detail: dict[str, Any]) -> dict[str, Any]:
+def without_folders(detail: Mapping[str, Any]) -> dict[str, Any]:
     """Return a record's details with the absolute paths of data, weights and code as DIR/NAME."""
     config = detail["config"]
     if config is None:
-        return detail
+        return dict(detail)
     places = {
         group: {name: _without_folder(value) for name, value in config[group].items()}
         for group in PLACED
         if group in config
     }
-    return detail | {"config": config | places}
+    return {**detail, "config": config | places}
 
 
 def _without_folder(value: Any) -> Any:

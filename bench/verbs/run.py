@@ -127,7 +127,7 @@ def _report(plan: Plan, root: Path, logger: Logger) -> None:
     def outside(error: store.CorruptError) -> None:
         print(f"{error}; it is no part of this run: remove its folder", file=sys.stderr)
 
-    results = frame.joined(root, plan.to_json(), outside)
+    results = frame.joined(store.load(root, outside), plan.to_json())
     logger.table(plan.hash, *tables.table(results))
     _print(tables.text(results))
     folder = table_folder(root, results)

@@ -37,8 +37,8 @@ def large(seeds: int = 5) -> Book:
         for n, cell in enumerate(cells)
     ]
     plan = {"experiment": "large", "titles": {}, "recipes": {}, "vary": [], "cells": cells}
-    results = Results(plan, pd.DataFrame(rows).infer_objects(), {})
-    return Book("large", results, {cell["cell"]: details(cell) for cell in cells})
+    found = {cell["cell"]: details(cell) for cell in cells}
+    return Book("large", Results(plan, pd.DataFrame(rows).infer_objects(), {}, found))
 
 
 def details(cell: dict[str, Any]) -> dict[str, Any]:

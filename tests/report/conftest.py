@@ -1,5 +1,7 @@
 """Small OUT folders made by the store alone: a plan of named cells, and records for those that are to have one."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -130,8 +132,10 @@ class Out:
             self.record(cell, top1[cell["seed"]] if cell["criterion"] == "dense" else longer)
         return cells
 
-    def results(self, experiment: str | None = None) -> Results:
-        return tabulate(self.root, experiment)
+    def results(self, experiment: str | None = None, details: Mapping[str, Any] | None = None) -> Results:
+        """Return the results of a plan; details: cell -> what its record is to hold beside its columns."""
+        found = tabulate(self.root, experiment)
+        return found if details is None else replace(found, details=details)
 
 
 def written(results: Results, ending: str) -> str:

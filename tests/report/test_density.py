@@ -124,9 +124,9 @@ def test_files_are_one_a_panel_and_none_without_layers(out: Out) -> None:
     one, two = (out.seeds("taylor", 0.9, 97.0, scope=scope) for scope in ("global", "layer"))
     out.plan(*one, *two)
     details = {cell["cell"]: layers(conv=5) for cell in (*one, *two)}
-    found = density.files(out.results(), details)
+    found = density.files(out.results(details=details))
     assert [*found] == [f"density-{number}.{kind}" for number in (1, 2) for kind in ("pdf", "png")]
-    assert density.files(out.results(), {}) == {}
-    assert density.files(out.results(), {two[0]["cell"]: layers(conv=5)}) == {
+    assert density.files(out.results()) == {}
+    assert density.files(out.results(details={two[0]["cell"]: layers(conv=5)})) == {
         name: data for name, data in found.items() if name.startswith("density-2")
     }

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from bench.errors import UserError
-from bench.store import COLUMNS, RECORD, CorruptError, load_records
+from bench.store import COLUMNS, RECORD, CorruptError, load, with_details
 from tests.report.conftest import Out
 
 
@@ -64,7 +64,8 @@ def test_a_published_folder_gives_the_same_frame(out: Out, tmp_path: Path) -> No
     out.plan(*cells)
     published = Out(tmp_path / "published")
     published.root.mkdir()
-    load_records(out.root).to_parquet(published.root / "records.parquet")
+    records = load(out.root)
+    with_details(records.frame, records.details).to_parquet(published.root / "records.parquet")
     plan = json.loads(next((out.root / "plans").glob("*.json")).read_text())
     plan["records_sha256"] = hashlib.sha256((published.root / "records.parquet").read_bytes()).hexdigest()
     (published.root / "plan.json").write_text(json.dumps(plan))

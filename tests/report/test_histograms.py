@@ -73,8 +73,8 @@ def test_files_are_the_same_again_and_none_without_histograms(out: Out) -> None:
     cells = out.seeds("taylor", 0.9, 97.0)
     out.plan(*cells)
     details = {cells[0]["cell"]: histogram([1, 2], [3, 4])}
-    first = histograms.files(out.results(), details)
-    assert first == histograms.files(out.results(), details)
+    first = histograms.files(out.results(details=details))
+    assert first == histograms.files(out.results(details=details))
     assert [*first] == ["scores.pdf", "scores.png"]
     for nothing in ({}, {cells[0]["cell"]: {"histogram": None}}, {cells[0]["cell"]: {"layers": []}}):
-        assert histograms.files(out.results(), nothing) == {}
+        assert histograms.files(out.results(details=nothing)) == {}

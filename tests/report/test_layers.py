@@ -26,7 +26,7 @@ def cells(out: Out) -> list[Cell]:
 def test_densities_are_means_over_seeds_and_the_fallen_are_counted(out: Out, cells: list[Cell]) -> None:
     own = (kept(5, 2000), kept(4, 1999), kept(1, 1), kept(0, 0))
     details = {cell["cell"]: layer for cell, layer in zip(cells, own, strict=False)}
-    files = layers.files(out.results(), details)
+    files = layers.files(out.results(details=details))
     assert sorted(files) == [f"layers.{kind}" for kind in ("csv", "html", "md", "tex")]
     assert lines(files, "layers") == [
         ["layer", "weights", "90 % taylor", "90 % snip", "90 % grasp"],
@@ -52,7 +52,7 @@ def test_criteria_that_read_the_same_share_a_column(out: Out) -> None:
     out.plan(*made)
     own = [kept(5, 1000)] * 3 + [kept(1, 200), kept(2, 200), kept(1, 200)]
     details = {cell["cell"]: layer for cell, layer in zip(made, own, strict=True)}
-    rows = lines(layers.files(out.results(), details), "layers")
+    rows = lines(layers.files(out.results(details=details)), "layers")
     assert rows[0] == ["layer", "weights", "50 % all criteria", "90 % taylor, a, b", "90 % snip"]
     assert rows[1] == ["0", "10", "50.0", "10.0", "20.0"]
     assert rows[3] == ["collapsed", "", "0 of 1", "0 of 1", "0 of 1"]
@@ -60,10 +60,10 @@ def test_criteria_that_read_the_same_share_a_column(out: Out) -> None:
 
 def test_exactly_none_and_all_are_told_from_nearly(out: Out, cells: list[Cell]) -> None:
     details = {cell["cell"]: kept(0, 2000) for cell in cells}
-    assert [row[2] for row in lines(layers.files(out.results(), details), "layers")[1:3]] == ["0", "100"]
+    assert [row[2] for row in lines(layers.files(out.results(details=details)), "layers")[1:3]] == ["0", "100"]
 
 
-@pytest.mark.parametrize("layer", [{"layers": None}, {"layers": []}, None])
+@pytest.mark.parametrize("layer", [{"layers": None}, {"layers": []}])
 def test_records_without_layers_give_no_table(out: Out, cells: list[Cell], layer: object) -> None:
-    assert layers.files(out.results(), {}) == {}
-    assert layers.files(out.results(), {cells[0]["cell"]: layer}) == {}
+    assert layers.files(out.results()) == {}
+    assert layers.files(out.results(details={cells[0]["cell"]: layer})) == {}

@@ -1,6 +1,7 @@
 import json
 import shlex
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,19 +42,19 @@ def book(root: Path) -> Book:
     failed = pruned("snip", 0.98, 0, scope="layer", model=HOSTILE)
     out.record(failed)
     out.plan(*cells, failed, *out.controls(0, model=HOSTILE))
-    results = out.results()
-    recorded = results.frame.loc[results.frame["status"] == "ok"].to_dict("records")
+    recorded = out.results().frame.query("status == 'ok'").to_dict("records")
+    results = out.results(details={cell["cell"]: details(cell) for cell in recorded})
     columns = (Column("claim"), Column(HOSTILE))
     claims = Table("s", "", HOSTILE, columns, (Row((HOSTILE, "holds")),), (HOSTILE,))
     reports = (Report("claims", HOSTILE, "s", (claims,), (), pd.DataFrame()),)
-    return Book(HOSTILE, results, {cell["cell"]: details(cell) for cell in recorded}, reports)
+    return Book(HOSTILE, results, reports)
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Book, Path]:
     folder = tmp_path_factory.mktemp("page")
     made = book(folder)
-    other = Book("without details", made.results, {})
+    other = Book("without details", replace(made.results, details={}))
     (folder / "page.html").write_bytes(page([made, other]))
     return made, folder / "page.html"
 
@@ -97,7 +98,7 @@ def choose(browser: Browser, name: str, value: str) -> None:
 def test_the_same_records_give_the_same_page_and_no_text_ends_its_element(built: tuple[Book, Path]) -> None:
     made, path = built
     html = path.read_text(encoding="utf-8")
-    assert page([made, Book("without details", made.results, {})]).decode() == html
+    assert page([made, Book("without details", replace(made.results, details={}))]).decode() == html
     assert html.count("</script>") == 4
     assert "<img" not in html.split("plotly.js v")[0]
 
@@ -257,7 +258,7 @@ def test_the_error_has_a_log_axis_only_where_good_nets_collapse(browser: Browser
         for sparsity, top1 in zip((0.5, 0.9), values, strict=True):
             cells += out.seeds("taylor", sparsity, top1, model=model)
     out.plan(*cells)
-    (tmp_path / "page.html").write_bytes(page([Book("two", out.results(), {})]))
+    (tmp_path / "page.html").write_bytes(page([Book("two", out.results())]))
     browser.open(tmp_path / "page.html")
     browser.run("document.querySelector('#curves').scrollIntoView()")
     browser.settle()

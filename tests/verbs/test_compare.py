@@ -52,7 +52,8 @@ def test_a_published_folder_is_its_own_report(tmp_path: Path, capsys: pytest.Cap
     runs, folder = tmp_path / "runs", tmp_path / "published"
     run_of_liu(runs, 0, 1, 2)
     folder.mkdir()
-    store.load_records(runs).to_parquet(folder / store.RECORDS, index=False)
+    records = store.load(runs)
+    store.with_details(records.frame, records.details).to_parquet(folder / store.RECORDS, index=False)
     plan = store.load_plan(runs) | {
         "records_sha256": store.hashlib.sha256((folder / store.RECORDS).read_bytes()).hexdigest()
     }

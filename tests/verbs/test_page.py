@@ -43,7 +43,7 @@ def test_published_folders_become_a_page_alone_or_together(tmp_path: Path) -> No
         results = frame.tabulate(tmp_path / "runs" / name)
         published = tmp_path / "published" / name
         published.mkdir(parents=True)
-        results.frame.to_parquet(published / store.RECORDS, index=False)
+        store.with_details(results.frame, results.details).to_parquet(published / store.RECORDS, index=False)
         sha256 = hashlib.sha256((published / store.RECORDS).read_bytes()).hexdigest()
         store.write(published / "plan.json", json.dumps(results.plan | {"records_sha256": sha256}).encode())
     main([f"out={tmp_path / 'published'}"])
