@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bench import folders, identity, schema
-from bench.data import cifar, imagenet_archives
+from bench.data import download, imagenet_archives
 from bench.data.samples import Raw, Split
 from bench.data.streaming import ImageFiles, stream
 from bench.errors import UserError
@@ -61,7 +61,7 @@ def _in_memory(split: Split) -> Split:
 def fetch(dataset: schema.Dataset) -> None:
     """Make the folders: unpack ImageNet's archives, download Imagenette or TinyImageNet; else UserError what to do."""
     if dataset.reader in identity.ARCHIVES:
-        cifar.fetch(dataset)
+        download.fetch(dataset)
     elif dataset.reader == identity.IMAGENET:
         imagenet_archives.unpack(dataset)
     else:

@@ -1,13 +1,13 @@
 """The archives of ImageNet (ILSVRC 2012) become class folders, by torchvision and its checksums."""
 
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from torchvision.datasets import imagenet
 
 from bench import identity, schema, store
+from bench.data.download import scratch_folder
 from bench.errors import UserError
 
 
@@ -32,10 +32,7 @@ def unpack(dataset: schema.Dataset) -> None:
 
 
 def _unpacked(root: Path, part: str, parse: Callable[..., None]) -> None:
-    """Unpack beside the folder and rename."""
-    if (root / part).is_dir():
-        return
-    scratch = root / f"{part}.unpacking"
-    shutil.rmtree(scratch, ignore_errors=True)
-    parse(root, folder=scratch.name)
-    os.replace(scratch, root / part)
+    if not (root / part).is_dir():
+        with scratch_folder(root / part) as scratch:
+            parse(root, folder=scratch.name)
+            os.replace(scratch, root / part)

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from bench import identity
-from bench.data.cifar import timeout
+from bench.data.download import timeout
 from bench.errors import UserError
 
 

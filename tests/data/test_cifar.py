@@ -18,7 +18,7 @@ import torch
 from torchvision.datasets import CIFAR10, CIFAR100
 
 from bench import identity
-from bench.data import cifar, fetch
+from bench.data import cifar, download, fetch
 from bench.errors import UserError
 from bench.schema import Dataset
 
@@ -196,7 +196,7 @@ def test_offline_one_line_names_the_file_its_checksum_and_the_folder(dataset: Da
 
 
 def test_a_server_that_sends_nothing_is_given_up(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cifar, "TIMEOUT_S", 0.2)
+    monkeypatch.setattr(download, "TIMEOUT_S", 0.2)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
@@ -236,7 +236,7 @@ def test_a_kill_while_unpacking_leaves_nothing_that_counts(
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(cifar, "extract_archive", killed)
+        patch.setattr(download, "extract_archive", killed)
         with pytest.raises(Killed):
             fetch(dataset)
     assert not identity.is_present(dataset)
@@ -267,7 +267,7 @@ def test_two_runs_side_by_side_download_once(dataset: Dataset, site: Site) -> No
 
     def run() -> None:
         try:
-            cifar.fetch(dataset)
+            download.fetch(dataset)
         except BaseException as error:
             errors.append(error)
 
