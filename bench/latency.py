@@ -13,8 +13,9 @@ from bench import artefacts, data, store
 from bench.axes import NM
 from bench.cell import Cell
 from bench.data import Data, batches
+from bench.errors import one_line
 from bench.measure import machine
-from bench.measure.engines import DTYPES, NoEngineError, check_outputs, outputs, ready, said, semi_structured_
+from bench.measure.engines import DTYPES, NoEngineError, check_outputs, outputs, ready, semi_structured_
 from bench.measure.latency import Run, conditions, race
 from bench.mode import kernels
 from bench.prune import structure_of
@@ -74,7 +75,7 @@ class Latency:
             try:
                 got = outputs(run)
             except Exception as error:  # a kernel that has something against these shapes
-                raise NoEngineError(said(error)) from error
+                raise NoEngineError(one_line(error, 160)) from error
             check_outputs(got, outputs(lambda: like(inputs)), asked.dtype)
         return run
 

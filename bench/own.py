@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from bench.errors import UserError, near_misses
+from bench.errors import UserError, near_misses, one_line
 from bench.seeds import global_stream
 from criteria._import import importable, line_of
 
@@ -47,4 +47,4 @@ def _run(path: Path, name: str, what: str) -> ModuleType:
 
 def say(what: str, went_wrong: str, error: Exception, path: Path) -> str:
     """Return one line: what went wrong, and in which line of the file `path`."""
-    return f"{what}{line_of(error, path)} {went_wrong}: {type(error).__name__}: {' '.join(str(error).split())}"
+    return f"{what}{line_of(error, path)} {went_wrong}: {one_line(error)}"

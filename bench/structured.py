@@ -10,7 +10,7 @@ from bench.axes import Filter, Layer
 from bench.blocks import blocks
 from bench.cell import Cell
 from bench.compact import Compacted, kept_units
-from bench.errors import UserError
+from bench.errors import UserError, one_line
 from bench.masks import Masks, apply_masks_, select, share_within, shuffled, threshold
 from bench.measure.cost import flops_by_weight
 from bench.units import Units
@@ -58,9 +58,8 @@ class Structure:
 
             return channels(model, self.sample)
         except Exception as error:  # whatever tracing raises on a network that it cannot follow
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
             raise UserError(
-                f"model {self.cell.model.name}: which of its parts go together cannot be traced ({reason}); "
+                f"model {self.cell.model.name}: which of its parts go together cannot be traced ({one_line(error)}); "
                 "take granularity=weight"
             ) from error
 

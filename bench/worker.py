@@ -19,7 +19,7 @@ import torch
 from bench import contract, data, store
 from bench.calibrate import calibrate
 from bench.cell import Cell
-from bench.errors import UserError
+from bench.errors import UserError, one_line
 from bench.oracle import Oracle
 from bench.preflight import Preflight
 from bench.reread import reread
@@ -178,7 +178,7 @@ class Worker:
             return f"the disk of {self.bench.root} is full; make room and run again"
         frame = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{Path(frame.filename).name}:{frame.lineno}; debug=true shows more"
-        return f"{type(error).__name__}: {' '.join(str(error).split())} ({where})"
+        return f"{one_line(error)} ({where})"
 
 
 def _result(record: dict[str, Any]) -> Result:

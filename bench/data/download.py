@@ -13,7 +13,7 @@ from pathlib import Path
 from torchvision.datasets.utils import calculate_md5, download_url, extract_archive
 
 from bench import identity, schema, store
-from bench.errors import UserError
+from bench.errors import UserError, one_line
 
 TIMEOUT_S = 30.0
 """A server that sends nothing for so long is given up; without it a machine behind a firewall waits for minutes."""
@@ -33,9 +33,9 @@ def fetch(dataset: schema.Dataset) -> None:
                 download_url(url, root, archive.file, archive.md5)
                 _unpack(root / archive.file, root / archive.folder)
     except (OSError, RuntimeError, ValueError, HTTPException, EOFError, tarfile.TarError) as error:
-        reason = _corruption(root / archive.file, archive.md5) or f"{type(error).__name__}: {error}"
+        reason = _corruption(root / archive.file, archive.md5) or one_line(error)
         raise UserError(
-            f"dataset {dataset.name} cannot be fetched from {url} ({' '.join(reason.split())}): "
+            f"dataset {dataset.name} cannot be fetched from {url} ({reason}): "
             f"{identity.where(dataset)}, or name another address with dataset.url=URL"
         ) from error
 

@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass
 
+from bench.errors import one_line
+
 
 @dataclass(frozen=True)
 class Row:
@@ -26,9 +28,4 @@ def bounded(name: str, value: float, bound: float, note: str = "") -> Row:
 
 def failure(name: str, error: Exception) -> Row:
     """Return the row of a check that did not come to its end."""
-    return Row(name, ok=False, note=reason(error))
-
-
-def reason(error: Exception) -> str:
-    """Return an error in one line of at most 300 characters."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
+    return Row(name, ok=False, note=one_line(error))

@@ -11,7 +11,8 @@ from torch.utils.benchmark import Measurement, Timer
 
 from bench.axes import NM
 from bench.data import batches
-from bench.gpu.rows import Row, bounded, reason
+from bench.errors import one_line
+from bench.gpu.rows import Row, bounded
 from bench.gpu.setting import Sizes, images, largest, network, recipe, trainer
 from bench.granularity import select_nm
 from bench.mode import kernels, unfilled
@@ -123,7 +124,7 @@ def semi_structured(device: torch.device, sizes: Sizes) -> list[Row]:
                     with kernels(deterministic=False), torch.no_grad():
                         rows += _against_dense(name, inputs, weight, backend)
                 except Exception as error:  # whatever a build, a driver or a card has against it
-                    rows.append(Row(name, note=f"no kernel: {reason(error)}"))
+                    rows.append(Row(name, note=f"no kernel: {one_line(error)}"))
     return rows
 
 

@@ -2,7 +2,6 @@
 
 import functools
 import importlib
-import textwrap
 import threading
 from collections.abc import Collection
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from bench.errors import one_line
 from bench.measure.latency import Run
 
 OPSET = 18
@@ -58,7 +58,7 @@ def _compiled(model: nn.Module, inputs: Tensor) -> Run:
         with torch.inference_mode(), torch._inductor.config.patch(compile_threads=1):  # no processes that stay behind
             run()
     except Exception as error:  # whatever the compiler, or the one that it calls, has against it
-        raise NoEngineError(f"torch.compile failed: {said(error)}") from error
+        raise NoEngineError(f"torch.compile failed: {one_line(error, 160)}") from error
     return run
 
 
@@ -73,7 +73,7 @@ def _onnx(model: nn.Module, inputs: Tensor, threads: int) -> Run:
     try:
         return _session(_exported(model, inputs), inputs, threads)
     except Exception as error:  # an operation that the exporter or the runtime does not know
-        raise NoEngineError(f"ONNX export failed: {said(error)}") from error
+        raise NoEngineError(f"ONNX export failed: {one_line(error, 160)}") from error
 
 
 def _exported(model: nn.Module, inputs: Tensor) -> bytes:
@@ -121,10 +121,5 @@ def _refused_(linear: nn.Linear) -> str | None:
             linear.weight = nn.Parameter(kind.from_dense(linear.weight.detach().contiguous()), requires_grad=False)
             return None
         except Exception as error:  # whatever a build, a driver or a card has against it
-            errors.append(said(error))
+            errors.append(one_line(error, 160))
     return "; ".join(errors)
-
-
-def said(error: BaseException) -> str:
-    """Return an exception in a line."""
-    return textwrap.shorten(f"{type(error).__name__}: {error}", 160, placeholder=" ...")

@@ -8,7 +8,7 @@ import torch
 
 from bench import identity
 from bench.data.download import timeout
-from bench.errors import UserError
+from bench.errors import UserError, one_line
 
 
 def published_file(url: str, sha256: str | None = None) -> Path:
@@ -39,10 +39,9 @@ def _download(url: str, path: Path, digits: str) -> None:
         with timeout():
             torch.hub.download_url_to_file(url, str(path), digits)
     except (OSError, RuntimeError, ValueError) as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise UserError(
-            f"weights cannot be fetched from {url} ({reason}): put {path.name} (sha256 {digits}...) into {path.parent}"
-            ", or name a file of yours with model.weights=FILE"
+            f"weights cannot be fetched from {url} ({one_line(error)}): put {path.name} (sha256 {digits}...) "
+            f"into {path.parent}, or name a file of yours with model.weights=FILE"
         ) from error
 
 

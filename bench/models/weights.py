@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from bench.errors import UserError
+from bench.errors import UserError, one_line
 
 
 def load_weights_(network: nn.Module, file: str) -> None:
@@ -21,8 +21,7 @@ def load_weights_(network: nn.Module, file: str) -> None:
             load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
         )
     except Exception as error:  # whatever a damaged file makes the readers raise
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"model.weights={file} cannot be read: {type(error).__name__}: {reason}") from error
+        raise UserError(f"model.weights={file} cannot be read: {one_line(error)}") from error
     state: dict[str, Tensor] = next(
         (found[key] for key in ("state_dict", "model") if isinstance(found.get(key), dict)), found
     )

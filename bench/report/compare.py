@@ -11,7 +11,7 @@ from bench.report.agreement import AGREES, DIFFERS, MARGIN, OPEN, SAME, compared
 from bench.report.frame import Results
 from bench.report.notes import changed
 from bench.report.oracle import MEASURES as CORRELATIONS
-from bench.report.summary import heading
+from bench.report.summary import heading, signed
 
 LEGEND = (
     "difference: ours less the published figure, with Welch's 95 % interval, which takes the published spread as a "
@@ -93,11 +93,15 @@ def _spread(mean: float, std: float, n: float, measure: str) -> str:
 
 
 def _number(value: float, measure: str) -> str:
-    return f"{value:.3f}" if measure in CORRELATIONS or measure.startswith("r2") else f"{value:.2f}"
+    return f"{value:.{_places(measure)}f}"
+
+
+def _places(measure: str) -> int:
+    return 3 if measure in CORRELATIONS or measure.startswith("r2") else 2
 
 
 def _signed(value: float, row: "pd.Series[Any]") -> str:
-    return "" if pd.isna(value) else f"{'+' if value >= 0 else ''}{_number(value, row['measure'])}"
+    return "" if pd.isna(value) else signed(value, _places(row["measure"]))
 
 
 def _verdict(row: "pd.Series[Any]") -> str:

@@ -10,7 +10,7 @@ from bench.report import ranks, render, statistics
 from bench.report.frame import ENVIRONMENT, MEASURES, Results, measures
 from bench.report.notes import of_weights
 from bench.report.panels import Panel, panels
-from bench.report.summary import DECIMALS, heading, removed
+from bench.report.summary import DECIMALS, heading, removed, signed
 from bench.report.table import Column, Report, Row, Table
 
 REFERENCES = ("magnitude", "random")
@@ -182,4 +182,4 @@ def _interval(row: "pd.Series[Any]", low: str, high: str) -> str:
 
 
 def _signed(row: "pd.Series[Any]", column: str) -> str:
-    return "" if np.isnan(row[column]) else f"{row[column]:+.{DECIMALS[row['measure']] + 1}f}"
+    return "" if np.isnan(row[column]) else signed(row[column], DECIMALS[row["measure"]] + 1)
