@@ -12,7 +12,7 @@ from bench.errors import UserError, near_misses
 
 VERBS = {
     "run": "run what is missing of an experiment, print its table: run criterion=[taylor,snip] sparsity=[0.8,0.9]",
-    "tables": "write the tables and the figure of the last plan: tables [experiment=NAME] [out=DIR]",
+    "tables": "write the tables and figures of the last plan: tables [experiment=NAME] [out=DIR]",
     "page": "write one HTML file of all results of a folder, to open and share: page [experiment=NAME] [out=DIR]",
     "latency": "time finished cells beside dense: latency experiment=NAME batch=[1,32] engine=[eager,compile,onnx]",
     "oracle": "remove each filter of a trained net, correlate the criteria with it: oracle experiment=cifar10_oracle",
@@ -21,7 +21,7 @@ VERBS = {
     "check": "run the contract suite on a criterion: check path/to/mine.py",
     "verify": "audit results: ids, seeds, plans, masks, numbers, test results read again: verify [DIR] [recompute=N]",
     "estimate": "say before a run how many cells, epochs, hours and GB it will take: estimate experiment=NAME",
-    "publish": "copy the last plan's records, tables and figure to results/published: publish NAME",
+    "publish": "copy the last plan's records, tables and figures to results/published: publish NAME",
     "gpu-check": "check a CUDA card against the CPU, with timings: gpu-check [minutes=20] [dataset.root=DIR]",
 }
 

@@ -1,5 +1,7 @@
 """One row of a paper's table: everything that decides its numbers, and the identity computed from it. No torch."""
 
+import re
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
@@ -214,3 +216,17 @@ def spelled(value: Any) -> str | None:
     if list(items) == ["name"]:
         return str(items["name"])
     return "{" + ", ".join(f"{key}: {item}" for key, item in items.items()) + "}" if items else ""
+
+
+def named(columns: Mapping[str, Any]) -> str:
+    """Return a cell as a person would name it, `digits digits_net taylor 0.9 seed 1`, from its columns."""
+    target = columns.get("sparsity_target")
+    shown = "" if target is None or columns.get("criterion") in CONTROLS else f" {target:g}"
+    dataset, model, criterion, seed = (columns.get(name) for name in ("dataset", "model", "criterion", "seed"))
+    return f"{dataset} {model} {criterion}{shown} seed {seed}"
+
+
+def quoted(text: str) -> str:
+    """Return a text in quotes as Hydra reads it back: a backslash escapes a quote, and is doubled only before one."""
+    escaped = re.sub(r"(\\*)'", r"\1\1\'", text)
+    return "'" + re.sub(r"(\\+)$", r"\1\1", escaped) + "'"

@@ -19,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
 from bench import identity
+from bench.cell import quoted
 from bench.errors import UserError, near_misses
 from bench.frozen import Frozen
 from bench.schema import Dataset, Settings
@@ -91,23 +92,17 @@ def _quoted(argument: str) -> str:
     if not equals or value[:1] in ("'", '"', "{"):
         return argument
     if key in PATHS:
-        return f"{key}={_quote(value)}"
+        return f"{key}={quoted(value)}"
     inner = value[1:-1] if value.startswith("[") and value.endswith("]") else value
     items = [inner] if os.path.exists(inner) else [item.strip() for item in inner.split(",")]
     options = any(item.startswith(("{", "'", '"')) for item in items)
     if key in ("criterion", *OWN) and not options and any(map(_is_path, items)):
-        return f"{key}=[{','.join(_quote(item) if _is_path(item) else item for item in items)}]"
+        return f"{key}=[{','.join(quoted(item) if _is_path(item) else item for item in items)}]"
     return argument
 
 
 def _is_path(text: str) -> bool:
     return "/" in text or text.split(":")[0].endswith(".py")
-
-
-def _quote(text: str) -> str:
-    # Hydra's quoted strings: a backslash escapes a quote, and backslashes are doubled only before one.
-    escaped = re.sub(r"(\\*)'", r"\1\1\'", text)
-    return "'" + re.sub(r"(\\+)$", r"\1\1", escaped) + "'"
 
 
 def _sort(overrides: list[Override]) -> tuple[dict[str, Any], dict[str, list[Any]], list[str]]:

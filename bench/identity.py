@@ -47,7 +47,7 @@ IMAGENET_ARCHIVES = {
     "ILSVRC2012_img_val.tar": "29b22e2961454d5413ddabcf34fc5622",
     "ILSVRC2012_devkit_t12.tar.gz": "fa75699e90414af021442c21a62c3abf",
 }
-"""File -> md5; what ImageNet's class folders can be made from (bench.data.imagenet)."""
+"""File -> md5; what ImageNet's class folders can be made from (bench.data.imagenet_archives)."""
 ARCHIVES = {
     "bench.data.cifar:cifar10": Archive(
         "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",

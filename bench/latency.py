@@ -74,7 +74,7 @@ class Latency:
         with torch.inference_mode():
             try:
                 got = outputs(run)
-            except Exception as error:  # a kernel that has something against these shapes
+            except Exception as error:  # a kernel that refuses these shapes
                 raise NoEngineError(one_line(error, 160)) from error
             check_outputs(got, outputs(lambda: like(inputs)), asked.dtype)
         return run

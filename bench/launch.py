@@ -16,7 +16,7 @@ from bench.errors import UserError
 from bench.tasks import Result, Start, record_failure
 
 RETRY_S = 1.0
-"""How long a cell is left alone that another run is making."""
+"""Seconds before a cell that another run holds is tried again."""
 Listener = Callable[[str, Cell, Any], None]
 """listener(kind, cell, facts): kind is "start" (once a worker has the cell), "stage", "epoch", "note", "result"."""
 
@@ -80,7 +80,9 @@ class Pool:
 
     def grow(self, count: int, device: str) -> None:
         """Have `count` workers for a device, in place of those of another."""
-        self.workers = [worker for worker in self.workers if worker.start.device == device or self._stop(worker)]
+        for worker in [worker for worker in self.workers if worker.start.device != device]:
+            worker.connection.close()
+            self.workers.remove(worker)
         while len(self.workers) < count:
             self.workers.append(self._new(device, len(self.workers)))
 
@@ -172,10 +174,6 @@ class Pool:
 
     def _replace(self, worker: Worker) -> None:
         self.workers[self.workers.index(worker)] = self._new(worker.start.device, worker.start.index)
-
-    def _stop(self, worker: Worker) -> bool:
-        worker.connection.close()
-        return False
 
 
 class Queue:

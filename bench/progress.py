@@ -6,7 +6,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from bench.cell import Cell
+from bench.cell import Cell, named
 
 LINE_EVERY_S = 30.0
 """Where there is no terminal, a line this often."""
@@ -38,12 +38,12 @@ class Progress:
             self.left.pop(cell.id, None)
             self.bar.update()
             if facts.status == "failed":
-                self.say(f"failed: {named(cell)}: {facts.reason}")
+                self.say(f"failed: {named(cell.columns())}: {facts.reason}")
         elif kind == "epoch":
             self.left[cell.id] = max(0, self.left[cell.id] - 1)
-            self.now = f"{named(cell)}: {facts['stage']} epoch {facts['epoch']}"
+            self.now = f"{named(cell.columns())}: {facts['stage']} epoch {facts['epoch']}"
         elif kind == "stage":
-            self.now = f"{named(cell)}: {facts['stage']}"
+            self.now = f"{named(cell.columns())}: {facts['stage']}"
         self._show()
 
     def say(self, line: str) -> None:
@@ -76,9 +76,3 @@ class Progress:
             return "ETA --:--"
         seconds = (time.monotonic() - self.started) * left / (self.work - left)
         return f"ETA {tqdm.format_interval(seconds)}"
-
-
-def named(cell: Cell) -> str:
-    """Return a cell as a person would name it."""
-    sparsity = "" if cell.sparsity is None or not cell.fingerprint else f" {cell.sparsity:g}"
-    return f"{cell.dataset.name} {cell.model.name} {cell.criterion}{sparsity} seed {cell.seed}"

@@ -241,9 +241,9 @@ def select_units(
 ) -> Kept:
     """Return which units to keep, by group, so that the target is reached.
 
-    cost None: `target` is the share of units. Else it is the share that `cost` returns, and of all numbers of units
-    that can be removed in the order of their scores, that which comes nearest is removed. Raises ValueError for a
-    target that `min_keep` makes unreachable.
+    cost None: `target` is the share of units. Else it is the share that `cost` returns: units go in ascending order of
+    score, and so many that the share comes closest to the target. Raises ValueError for a target that `min_keep` makes
+    unreachable.
     """
 
     def removing(share: float) -> Kept:

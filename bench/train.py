@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from bench.compact import Compacted, State
 from bench.data import Data, batches
+from bench.data.batching import batch_count
 from bench.loss import loss_function
 from bench.masks import Masks, apply_masks_
 from bench.measure.accuracy import BATCH, evaluate
@@ -213,10 +214,8 @@ def validate(model: nn.Module, data: Data, recipe: Recipe) -> dict[str, Any]:
 
 def steps_per_epoch(data: Data, recipe: Recipe) -> int:
     """Return the number of optimiser steps in one epoch."""
-    samples, size = len(data.train.targets), recipe.batch_size
-    if size is None or size >= samples:
-        return 1
-    return -(-samples // size) - (samples % size == 1)  # batches() leaves out a remainder of one
+    samples = len(data.train.targets)
+    return batch_count(samples, recipe.batch_size or samples)
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:

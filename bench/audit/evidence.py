@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from bench.cell import CONTROLS, Cell
+from bench.cell import CONTROLS, Cell, named
 
 Row = dict[str, Any]
 """Column -> value, None where there is none."""
@@ -80,10 +80,3 @@ class Evidence:
     entries: list[Entry] = field(default_factory=list)
     stages: list[Path] = field(default_factory=list)
     """Folders of shared work: dense nets, their reads, scores."""
-
-
-def named(row: Row) -> str:
-    """Return a row as a person would name it: `digits digits_net taylor 0.9 seed 1`."""
-    target = row.get("sparsity_target")
-    shown = "" if target is None or row.get("criterion") in CONTROLS else f" {target:g}"
-    return f"{row.get('dataset')} {row.get('model')} {row.get('criterion')}{shown} seed {row.get('seed')}"

@@ -3,9 +3,9 @@
 from collections import defaultdict
 from typing import Any
 
-from bench.audit.evidence import CHOICE, Evidence, Row, Table, named
+from bench.audit.evidence import CHOICE, Evidence, Row, Table
 from bench.audit.findings import Findings
-from bench.cell import CONTROLS
+from bench.cell import CONTROLS, named
 
 FREE = ("cell", "seed", "sparsity_target", "epochs_total")
 """What differs inside one row of a table."""

@@ -35,8 +35,8 @@ def batches(
     count = len(split)
     size = size or max(count, 1)
     positions = (torch.arange(count) if order is None else torch.randperm(count, generator=order)).to(data.device)
-    if order is not None and count > size and count % size == 1:
-        positions = positions[:-1]
+    if order is not None:
+        positions = positions[: size * batch_count(count, size)]
     if isinstance(split.inputs, ImageFiles):
         normalise = _normaliser(data, split.inputs.shape)
         chance = augmentation if flip or crop_area else None
@@ -50,6 +50,13 @@ def batches(
     for start in range(0, len(positions), size):
         chosen = positions[start : start + size]
         yield split.inputs[chosen], split.targets[chosen]
+
+
+def batch_count(samples: int, size: int) -> int:
+    """Return the number of shuffled batches that so many samples make."""
+    if samples <= size:
+        return 1
+    return -(-samples // size) - (samples % size == 1)
 
 
 def _images(

@@ -1,4 +1,4 @@
-"""What is read off the training part alone: the scale of features and of a regression's targets, the known words."""
+"""Statistics of the training part alone: the scale of features and of a regression's targets, the vocabulary."""
 
 import torch
 from torch import Tensor

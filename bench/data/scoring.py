@@ -8,10 +8,8 @@ from bench.data.splits import balanced
 from bench.errors import UserError
 from bench.seeds import generator
 
-BATCH = 32
 
-
-def scoring_batches(data: Data, seed: int, samples: int | None, batch_size: int = BATCH) -> list[tuple[Tensor, Tensor]]:
+def scoring_batches(data: Data, seed: int, samples: int | None, batch_size: int) -> list[tuple[Tensor, Tensor]]:
     """Return batches as `batches` yields them: training samples, balanced where there are classes, shuffled.
 
     Nothing is augmented. samples: None = max(10 x classes, 1,024); capped at the training set and rounded down to a

@@ -1,4 +1,4 @@
-"""What the checks run on: their sizes, random images, a briefly trained network, the numerical mode."""
+"""What the checks run on: their sizes, random images, a briefly trained network."""
 
 import copy
 import functools

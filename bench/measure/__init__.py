@@ -1,1 +1,1 @@
-"""What is read from a network: accuracy, cost, effective sparsity."""
+"""What is measured: accuracy, cost, effective sparsity, scores' histogram, memory, latency, and the machine itself."""

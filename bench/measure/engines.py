@@ -28,7 +28,7 @@ class NoEngineError(Exception):
 def ready(model: nn.Module, inputs: Tensor, engine: str, threads: int) -> Run:
     """Return what runs a model on `inputs` once a call; engine: eager, compile or onnx, which takes `threads`.
 
-    Raises NoEngineError where the engine is not there, or has something against this network.
+    Raises NoEngineError where the engine is not there, or refuses this network.
     """
     # torch's compiler makes one that is shared between processes, and stays behind where a worker is killed.
     tqdm.set_lock(threading.RLock())

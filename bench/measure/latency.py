@@ -28,7 +28,7 @@ BLOCK_S = 0.001
 """Seconds between two readings of the clock, about the same for all: what interrupts a process hits longer blocks more.
 With twice as long ones the intervals are ten times wider on a busy machine."""
 RACE_S = 60.0
-"""Seconds after which a race has no more rounds than it must."""
+"""A race that would take longer has fewer rounds, LEAST_ROUNDS at least."""
 
 Run = Callable[[], Any]
 

@@ -16,7 +16,8 @@ def published_file(url: str, sha256: str | None = None) -> Path:
 
     sha256: hexadecimal digits that the file's sha256 begins with; None = those in the file's name, as in
     resnet50-0676ba61.pth: eight, the only ones that torchvision and timm publish. Give all 64 to pin it for good.
-    Raises UserError that says which file to put where; for a file without digits; for one that is not the pinned.
+    Raises UserError where the download fails (with the file to put into which folder), where no digits are known, and
+    where the file's sha256 does not begin with them.
     """
     name = url.rpartition("/")[2]
     in_name = re.search(r"-([0-9a-f]{8,64})\.\w+$", name)

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from bench.cell import CONTROLS
+from bench.cell import CONTROLS, quoted
 from bench.report.style import KNOWN
 
 AXES = "granularity scope schedule when ablation target_kind score_mode precision device threads".split()
@@ -101,6 +101,4 @@ def _spelled(value: Any) -> str:
         return json.dumps(value)
     if re.fullmatch(r"(?!(?i:null|true|false|nan|inf)$)[A-Za-z_]\w*", value):
         return value
-    # In quotes a backslash escapes a quote, and is doubled only before one.
-    escaped = re.sub(r"(\\*)'", r"\1\1\'", value)
-    return "'" + re.sub(r"(\\+)$", r"\1\1", escaped) + "'"
+    return quoted(value)

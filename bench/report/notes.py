@@ -12,7 +12,7 @@ TOLERANCE = 1e-3
 """Rounding to whole weights stays below this; more is worth a word."""
 
 LEFT = "Layers left dense (not scored, or not divisible)"
-LEFT_WHOLE = "Layers of which no output is removed (they lose at most the inputs that others no longer give)"
+LEFT_WHOLE = "Layers that keep all outputs (they lose only inputs whose source was removed)"
 
 
 def legend(results: Results, best: str) -> list[str]:
@@ -91,7 +91,7 @@ def of_weights(panel: Panel) -> str:
         f"{low:.3g} %{_at(target)}" if round(low, 1) == round(high, 1) else f"{low:.3g} to {high:.3g} %{_at(target)}"
         for target, low, high in spans.itertuples()
     ]
-    return f"Targets are shares of {' or '.join(kinds)}; of the weights are gone {', '.join(reached)}."
+    return f"Targets are shares of {' or '.join(kinds)}; weights removed: {', '.join(reached)}."
 
 
 def _left_dense(panel: Panel) -> str:

@@ -29,7 +29,7 @@ TIDY = (
 
 RATIOS = (
     "compr.: compression, parameters of the dense net / parameters left; speed-up: FLOPs of the dense net / FLOPs "
-    "left, in theory: what a machine makes of it is its latency. Both are ratios of means over seeds (the harmonic "
+    "left, in theory: measured times are those of `latency`. Both are ratios of means over seeds (the harmonic "
     "mean of the seeds' ratios)."
 )
 ACCURACY = (

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from bench import config, store
-from bench.cell import CONTROLS, Cell
+from bench.cell import CONTROLS, Cell, named
 from bench.errors import UserError
 from bench.launch import Pool, worker_count
 from bench.logger import Logger, open_logger
 from bench.plan import Plan, make
-from bench.progress import Progress, named
+from bench.progress import Progress
 from bench.report import frame, tables, tradeoff
 from bench.report.write import accuracy_files, table_folder, write
 from bench.tasks import Result, record_failure
@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> int:
         pending = [cell for cell in plan.cells if cell.id not in finished]
         failed_before = [cell for cell in plan.cells if cell.id in finished and _failed(finished[cell.id])]
         for cell in failed_before:
-            print(f"failed before, finally: {named(cell)}: {_failed(finished[cell.id])}", file=sys.stderr)
+            print(f"failed before, finally: {named(cell.columns())}: {_failed(finished[cell.id])}", file=sys.stderr)
         logger = open_logger(settings.logger, settings.experiment, root) if pending else Logger()
         try:
             results = _make_missing(plan, pending, finished, pool, device, gpus, logger) if pending else []

@@ -133,7 +133,7 @@ def test_targets_that_are_no_sparsities_say_of_what_they_are_shares(out: Out) ->
     out.plan(*cells)
     text = markdown(out)
     assert "| criterion | filters removed | pairs |" in text
-    assert "- Targets are shares of filters; of the weights are gone 70 % at 50 %." in text
+    assert "- Targets are shares of filters; weights removed: 70 % at 50 %." in text
 
 
 def test_several_networks_are_ranked(out: Out) -> None:

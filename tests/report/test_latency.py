@@ -134,7 +134,7 @@ def test_targets_of_filters_are_no_sparsity_and_one_comparison_shows(out: Out) -
     out.plan(*out.dense(99.0), cell)
     text = latency.files(out.results(), [timed(cell, v, s) for v, s in (("dense", 2e-3), ("masked", 1e-3))])
     assert "| criterion | filters removed |" in text["latency.md"].decode()
-    assert "of the weights are gone 70 % at 50 %" in text["latency.md"].decode()
+    assert "weights removed: 70 % at 50 %" in text["latency.md"].decode()
     assert "the median of 1 comparisons, of which 1 shows a difference" in text["latency.md"].decode()
 
 

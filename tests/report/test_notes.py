@@ -47,8 +47,8 @@ def test_targets_of_filters_say_what_is_gone_of_the_weights_and_name_layers_once
     for cell, gone in zip(cells, (0.47, 0.7, 0.51, 0.7), strict=True):
         out.record(cell, 97.0, sparsity=gone, left_dense="12.weight")
     assert said(out)[1:] == [
-        "Targets are shares of filters; of the weights are gone 47 to 51 % at 30 %, 70 % at 50 %.",
-        "Layers of which no output is removed (they lose at most the inputs that others no longer give): 12.weight.",
+        "Targets are shares of filters; weights removed: 47 to 51 % at 30 %, 70 % at 50 %.",
+        "Layers that keep all outputs (they lose only inputs whose source was removed): 12.weight.",
     ]
 
 
@@ -75,7 +75,7 @@ def test_layers_left_by_rows_of_weights_and_of_filters_are_told_apart(out: Out) 
         out.record(cell, 97.0, sparsity=0.9, left_dense="0.weight")
     assert said(out)[1:] == [
         "Layers left dense (not scored, or not divisible): 0.weight (taylor (granularity=nm n=2 m=4)). "
-        "Layers of which no output is removed (they lose at most the inputs that others no longer give): 0.weight "
+        "Layers that keep all outputs (they lose only inputs whose source was removed): 0.weight "
         "(taylor (granularity=filter))."
     ]
 
