@@ -32,8 +32,8 @@ def test_the_default_grows_with_the_classes_and_is_capped_at_the_training_set(
     make_split: Callable[..., Split], make_data: Callable[..., Data]
 ) -> None:
     split = make_split(1100, (1, 2, 2), classes=105)
-    assert len(targets_of(scoring_batches(make_data(split, 105), 0, None))) == 1050 // 32 * 32
-    assert len(targets_of(scoring_batches(make_data(split, 500), 0, None))) == 1100 // 32 * 32
+    assert len(targets_of(scoring_batches(make_data(split, 105), 0, None, 32))) == 1050 // 32 * 32
+    assert len(targets_of(scoring_batches(make_data(split, 500), 0, None, 32))) == 1100 // 32 * 32
 
 
 def test_it_is_balanced_and_shuffled(data: Data) -> None:
@@ -47,7 +47,7 @@ def test_it_is_of_the_training_set_without_augmentation(data: Data) -> None:
     ((inputs, targets),) = batches(data, data.train, None)
     known = {image.numpy().tobytes(): int(target) for image, target in zip(inputs, targets, strict=True)}
     seen = []
-    for batch, labels in scoring_batches(data, 0, None):
+    for batch, labels in scoring_batches(data, 0, None, 32):
         assert batch.is_contiguous(memory_format=torch.channels_last)
         assert [known[image.numpy().tobytes()] for image in batch] == labels.tolist()
         seen += [image.numpy().tobytes() for image in batch]
@@ -55,7 +55,7 @@ def test_it_is_of_the_training_set_without_augmentation(data: Data) -> None:
 
 
 def test_it_is_drawn_once_a_seed(data: Data) -> None:
-    first, again, other = (scoring_batches(data, seed, None) for seed in (0, 0, 1))
+    first, again, other = (scoring_batches(data, seed, None, 32) for seed in (0, 0, 1))
     for (inputs, targets), (same, labels) in zip(first, again, strict=True):
         assert torch.equal(inputs, same)
         assert torch.equal(targets, labels)
@@ -64,7 +64,7 @@ def test_it_is_drawn_once_a_seed(data: Data) -> None:
 
 def test_it_holds_no_validation_or_test_image(make_dataset: Callable[..., Dataset]) -> None:
     digits = load(make_dataset(validation=140, mean=(0.5,), std=(0.2,)), CPU)
-    seen = {image.numpy().tobytes() for inputs, _ in scoring_batches(digits, 0, None) for image in inputs}
+    seen = {image.numpy().tobytes() for inputs, _ in scoring_batches(digits, 0, None, 32) for image in inputs}
     for split in (digits.validation, digits.test):
         ((inputs, _),) = batches(digits, split, None)
         assert not seen & {image.numpy().tobytes() for image in inputs}
@@ -76,4 +76,4 @@ def test_fewer_than_a_batch_is_a_users_mistake(
     with pytest.raises(UserError, match=r"smaller than one batch of 32.*10 samples.*scoring\.batch"):
         scoring_batches(data, 0, 10, 32)
     with pytest.raises(UserError, match="training set has 20"):
-        scoring_batches(make_data(make_split(20)), 0, None)
+        scoring_batches(make_data(make_split(20)), 0, None, 32)

@@ -36,7 +36,7 @@ def test_breast_cancer_has_two_classes_in_every_split_and_a_balanced_scoring_set
     for split in (data.train, data.validation, data.test):
         assert split.targets.dtype == torch.int64
         assert abs(float(split.targets.double().mean()) - 357 / 569) < 1 / 57
-    targets = torch.cat([targets for _, targets in scoring_batches(data, 0, 128)])
+    targets = torch.cat([targets for _, targets in scoring_batches(data, 0, 128, 32)])
     assert targets.bincount().tolist() == [64, 64]
 
 
@@ -45,7 +45,7 @@ def test_diabetes_is_a_regression_with_a_random_scoring_set() -> None:
     assert (data.num_classes, data.input_shape, data.measure) == (None, (10,), "r2")
     assert abs(float(data.train.targets.mean())) < 1e-5
     assert float(data.train.targets.std(correction=0)) == pytest.approx(1, abs=1e-5)
-    first, again, other = (scoring_batches(data, seed, None) for seed in (0, 0, 1))
+    first, again, other = (scoring_batches(data, seed, None, 32) for seed in (0, 0, 1))
     assert [len(targets) for _, targets in first] == [32] * 9  # of 310
     assert torch.equal(first[0][0], again[0][0])
     assert not torch.equal(first[0][0], other[0][0])

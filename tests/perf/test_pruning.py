@@ -32,7 +32,7 @@ def test_selecting_from_12_million_scores_costs_no_more_than_kthvalue(sparsity: 
 def test_scoring_costs_its_passes() -> None:
     """1,024 samples in batches of 32 on ResNet-20; GraSP goes forward twice and backward thrice, once through both."""
     samples = data(train=1200, validation=0, test=1, shape=(3, 32, 32), classes=10)
-    batches = scoring_batches(samples, 0, 1024)
+    batches = scoring_batches(samples, 0, 1024, 32)
     model = resnet((3, 32, 32), 10, depth=20).to(memory_format=torch.channels_last).eval()
     bare_model = resnet((3, 32, 32), 10, depth=20).to(memory_format=torch.channels_last).eval()
     snip, grasp = criteria.load("snip"), criteria.load("grasp")

@@ -16,6 +16,9 @@ from tests.report.conftest import Cell, Out
 FILTER = {"granularity": "{name: filter, reduce: mean, normalise: none}", "target_kind": "filters", "scope": "layer"}
 
 
+NETS = (("small", 500.0), ("large", 5000.0))
+
+
 def seeds(out: Out, criterion: str, sparsity: float, flops: float, *top1: float | None, **columns: Any) -> list[Cell]:
     """One cell a seed with these FLOPs of 1000, and half as many parameters saved."""
     cells = [out.pruned(criterion, sparsity, seed, **columns) for seed in range(len(top1))]
@@ -121,6 +124,20 @@ def test_a_panel_of_filters_and_weights_has_a_front_of_each(out: Out) -> None:
     assert axes.get_xlabel() == "theoretical speed-up in FLOPs (×)"
     edged = [line for line in axes.lines if line.get_markeredgewidth() == 0.7]
     assert sorted(x for line in edged for x in line.get_xdata()) == [2.5, pytest.approx(10 / 3)]
+
+
+def test_networks_of_one_panel_are_each_measured_against_their_own_dense_net(out: Out) -> None:
+    small, large = (seeds(out, "taylor", 0.5, flops, 90.0, 91.0, model=model) for model, flops in NETS)
+    for cell in large:
+        out.record(cell, 95.0, flops=5000.0, flops_dense=20000.0, params=10, params_dense=100)
+    out.plan(*small, *large, vary=["model"])
+    found = pareto.points(out.results()).set_index(["saving", "model"])["factor"]
+    assert found.to_dict() == {
+        ("speedup", "small"): 2.0,
+        ("speedup", "large"): 4.0,
+        ("compression", "small"): 1.0,
+        ("compression", "large"): 10.0,
+    }
 
 
 def test_without_flops_there_is_no_file(out: Out) -> None:
