@@ -12,6 +12,7 @@ from bench.plan import make
 from bench.run import run_cell
 from bench.tasks import Price
 from tests.helpers import cell, recipe, workbench
+from tests.structures import FILTER
 
 TINY = ("recipe.epochs=2", "recipe.finetune_epochs=2", "seed=0", "logger=none")
 RUNS = (
@@ -88,6 +89,14 @@ def test_seconds_are_steps_passes_and_reads_at_their_prices() -> None:
     assert need.seconds == 6 * (STEPS * 1 + 10) + 100 + 4 * 1000 + 7
     alone = cell(when="init", recipe=recipe(epochs=3), seed=1)
     assert [need.seconds for need in ledger([one, alone, one], scores_s=scores)] == [226.0, 226.0, 63.0]
+
+
+def test_a_network_without_filters_takes_less_time_and_beyond_a_half_hardly_less() -> None:
+    filters = {"granularity": FILTER, "when": "init", "recipe": recipe(epochs=3)}
+    dense = cell(criterion="dense", recipe=recipe(epochs=3))
+    cells = [dense, *(cell(sparsity=share, **filters) for share in (0.25, 0.5, 0.9))]
+    own = [need.seconds for need in ledger(cells, half_share=0.36)[1:]]
+    assert own == pytest.approx([3 * STEPS * factor for factor in (0.6, 0.36, 0.36)])
 
 
 def test_workers_wait_for_the_dense_nets() -> None:
