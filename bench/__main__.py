@@ -2,6 +2,7 @@
 
 import errno
 import importlib
+import inspect
 import os
 import signal
 import sys
@@ -55,13 +56,17 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _verb(arguments: list[str]) -> int:
     verb, *rest = arguments or ["--help"]
-    if {"--help", "-h"} & {verb, *rest} or verb == "help":
+    if verb in ("--help", "-h", "help"):
         print(_help())
         return 0
     if verb not in VERBS:
         raise UserError(f"unknown verb {verb!r}; {near_misses(verb, VERBS)}")
     # A verb's module is imported when it is asked for, so that help and list stay quick.
-    return int(importlib.import_module(f"bench.verbs.{verb.replace('-', '_')}").main(rest))
+    main = importlib.import_module(f"bench.verbs.{verb.replace('-', '_')}").main
+    if {"--help", "-h"} & {*rest}:
+        print(f"{verb}: {VERBS[verb]}\n\n{inspect.getdoc(main)}\n\nKeys and their defaults: conf/config.yaml.")
+        return 0
+    return int(main(rest))
 
 
 def _help() -> str:

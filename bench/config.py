@@ -48,13 +48,13 @@ def conf_folder() -> Path:
     return packaged if packaged.is_dir() else Path(__file__).parent.parent / "conf"
 
 
-def load(arguments: list[str]) -> Settings:
+def load(arguments: list[str], beside: Iterable[str] = ()) -> Settings:
     """Return the settings for Hydra overrides such as `criterion=[taylor,snip] recipe.epochs=3`.
 
-    Raises UserError in one line for an unknown key, choice or value.
+    beside: keys that a verb takes for itself. Raises UserError in one line for an unknown key, choice or value.
     """
     overrides = _parse(arguments)
-    plain, groups, dotted = _sort(overrides)
+    plain, groups, dotted = _sort(overrides, beside)
     try:
         combinations = [dict(zip(groups, values, strict=True)) for values in itertools.product(*groups.values())]
         composed = [_compose(combination, dotted, plain) for combination in combinations]
@@ -64,7 +64,7 @@ def load(arguments: list[str]) -> Settings:
         raise UserError(f"the experiment's file has an unknown key {unknown[0]!r}; {_known(unknown[0])}")
     plain = {key: value for key, value in plain.items() if value is not None or key not in ASKED}
     values = {key: plain.get(key, composed[0][key]) for key in PLAIN}
-    values |= {axis: _normal(axis, values[axis]) for axis in AXES}
+    values |= {axis: _normal(axis, values[axis]) for axis in (*AXES, "vary")}
     values |= {
         "experiment": str(groups.get("experiment", ["digits"])[0]),
         "choices": [{key: config[key] for key in CHOICE} for config in composed],
@@ -80,6 +80,8 @@ def load(arguments: list[str]) -> Settings:
 
 
 def _parse(arguments: list[str]) -> list[Override]:
+    if options := [argument for argument in arguments if argument.startswith("-")]:
+        raise UserError(f"there is no option {options[0]}; write KEY=VALUE")
     try:
         return OverridesParser.create().parse_overrides([_quoted(argument) for argument in arguments])
     except HydraException as error:
@@ -105,7 +107,7 @@ def _is_path(text: str) -> bool:
     return "/" in text or text.split(":")[0].endswith(".py")
 
 
-def _sort(overrides: list[Override]) -> tuple[dict[str, Any], dict[str, list[Any]], list[str]]:
+def _sort(overrides: list[Override], beside: Iterable[str]) -> tuple[dict[str, Any], dict[str, list[Any]], list[str]]:
     """Return plain values (they replace, never merge), groups with their choices, and what is left to Hydra."""
     plain: dict[str, Any] = {}
     groups: dict[str, list[Any]] = {}
@@ -120,14 +122,14 @@ def _sort(overrides: list[Override]) -> tuple[dict[str, Any], dict[str, list[Any
             value = list(_sweep(override)) if override.is_sweep_override() else override.value()
             groups[key] = value if isinstance(value, list) else [value]
         else:
-            dotted.append(_dotted(key, override))
+            dotted.append(_dotted(key, override, beside))
     if len(groups.get("experiment", [])) > 1:
         raise UserError("experiment: one run makes one experiment; run them one after the other")
     return plain, groups, dotted
 
 
-def _known(key: str) -> str:
-    return near_misses(key, (*PLAIN, *CHOICE, "experiment"))
+def _known(key: str, beside: Iterable[str] = ()) -> str:
+    return near_misses(key, (*PLAIN, *CHOICE, "experiment", *beside))
 
 
 def _changes(key: str, plain: dict[str, Any], experiment: dict[str, Any]) -> bool:
@@ -141,10 +143,10 @@ def _sweep(override: Override) -> Iterable[Any]:
     return override.sweep_iterator(transformer=lambda value: value)
 
 
-def _dotted(key: str, override: Override) -> str:
+def _dotted(key: str, override: Override, beside: Iterable[str]) -> str:
     top = key.split(".")[0]
     if top not in (*CHOICE,):
-        raise UserError(f"unknown key {key!r}; {_known(top)}")
+        raise UserError(f"unknown key {key!r}; {_known(top, beside)}")
     if override.is_sweep_override():
         raise UserError(f"{key} is no axis: one run has one value of it")
     line = str(override.input_line)
@@ -212,7 +214,9 @@ def _normal(axis: str, value: Any) -> list[Any]:
 
 def _criterion(value: Any) -> Any:
     if isinstance(value, dict):
-        return {"name": value.get("name"), "options": {key: v for key, v in value.items() if key != "name"}}
+        if "name" not in value:
+            raise UserError(f"criterion={value}: give its name, as {{name: grasp, temperature: 1}}")
+        return {"name": value["name"], "options": {key: v for key, v in value.items() if key != "name"}}
     return {"name": value, "options": {}}
 
 
@@ -236,6 +240,12 @@ def _say(error: ValidationError) -> str:
         name = first["input"] if isinstance(first["input"], str) else str(first["input"].get("name"))
         options = [option.strip(" '") for option in str(expected).replace(" or ", ",").split(",")]
         message = f"unknown value {name!r}; {near_misses(name, options)}"
+    elif first["type"] == "union_tag_not_found":
+        message = f"give its name, as {{name: ..., ...}}: {first['ctx']['discriminator']} is missing"
+    elif first["type"] == "too_short":
+        message = "give at least one"
+    elif first["type"] == "value_error" and isinstance(first["input"], dict):
+        return f"{where}: {message}" if where else message
     elif first["type"] == "extra_forbidden":
         *_, parent, key = first["loc"]
         kinds = {kind.__name__.lower(): kind.model_fields for kind in Frozen.__subclasses__()}

@@ -12,6 +12,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from bench.errors import UserError
+from bench.plan import defaults
 from bench.trial import NETS, Trial, observation, trial
 from criteria import CriterionError, load
 from criteria._guard import Criterion, form_shape, same_generators
@@ -51,7 +53,7 @@ def check(name: str) -> list[Case]:
     with same_generators(), torch.enable_grad():
         first, *others = (_cases(form) for form in forms)
     marked = [replace(case, name=f"filter: {case.name}") for cases in others for case in cases]
-    return [Case("loads", "ok"), _formula(criterion), *first, *marked]
+    return [Case("loads", "ok"), _formula(criterion), _facts(criterion), *first, *marked]
 
 
 def _cases(criterion: Criterion) -> list[Case]:
@@ -86,6 +88,15 @@ def _formula(criterion: Criterion) -> Case:
     return Case(
         "formula", "failed", 'begin the file with a docstring whose first line is the formula: """score = ..."""'
     )
+
+
+def _facts(criterion: Criterion) -> Case:
+    """Whether a run knows its name and constants."""
+    try:
+        defaults(criterion.description)
+    except (UserError, CriterionError) as error:
+        return Case("facts", "failed", str(error))
+    return Case("facts", "ok")
 
 
 def _runs(trials: list[Trial]) -> Case:

@@ -110,7 +110,7 @@ def make(settings: Settings, device: str) -> Plan:
 def _criterion_cells(
     settings: Settings, choice: Choice, criterion: Criterion, shared: dict[str, Any], broken: dict[str, str]
 ) -> list[Cell]:
-    description, defaults = _describe(criterion, broken)
+    description, own = _describe(criterion, broken)
     given = {name: value for name, value in criterion.options.items() if value != description.options.get(name)}
     cells = []
     axes = (
@@ -118,11 +118,11 @@ def _criterion_cells(
         *(settings.finetune_epochs, settings.ablation, settings.target_kind, settings.budget, settings.score_mode),
     )
     for granularity, scope, schedule, when, finetune, epochs, ablation, kind, budget, mode in itertools.product(*axes):
-        timed = when or defaults.when
+        timed = when or own.when
         retrains = timed.name == "trained" or (timed.name == "init" and budget == "equal")
-        path = schedule or defaults.schedule
-        grain = granularity or defaults.granularity
-        region = scope if isinstance(grain, NM) else scope or _default_scope(defaults.scope, grain)
+        path = schedule or own.schedule
+        grain = granularity or own.granularity
+        region = scope if isinstance(grain, NM) else scope or _default_scope(own.scope, grain)
         shares = _shares(settings.sparsity, grain, region)
         if isinstance(path, Iterative) and path.stop is not None:
             path, shares = path.model_copy(update={"end": max(settings.sparsity)}), (None,)
@@ -219,21 +219,29 @@ def _describe(criterion: Criterion, broken: dict[str, str]) -> tuple[Description
     try:
         description = criteria.describe(criterion.name)
         description.check_options(criterion.options)
+        return description, defaults(description)
     except BrokenCriterionError as error:
         broken[error.description.name] = str(error)
         return error.description, Defaults()
     except CriterionError as error:
         raise UserError(str(error)) from error
+
+
+def defaults(description: Description) -> Defaults:
+    """Return a criterion's own choice on the axes, from the constants of its file.
+
+    Raises UserError for a name that is reserved, BrokenCriterionError for a constant that no axis knows.
+    """
     if description.name in CONTROLS:
         raise UserError(f"criterion {description.name!r}: the name is reserved for a control row; rename the file")
     facts = {fact.lower(): description.facts[fact] for fact in ("GRANULARITY", "SCOPE", "SCHEDULE", "WHEN")}
     named = {key: {"name": f} if isinstance(f, str) else f for key, f in facts.items()}
     try:
-        return description, Defaults.model_validate(named)
+        return Defaults.model_validate(named)
     except ValidationError as error:
         fact, problem = str(error.errors()[0]["loc"][0]), error.errors()[0]["msg"]
-        broken[description.name] = f"criterion {description.path}: {fact.upper()} = {facts[fact]!r}: {problem}"
-        return description, Defaults()
+        line = f"criterion {description.path}: {fact.upper()} = {facts[fact]!r}: {problem}"
+        raise BrokenCriterionError(line, description) from error
 
 
 def _check_names(criteria_of_run: list[Criterion]) -> None:

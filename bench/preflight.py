@@ -2,15 +2,17 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from bench import data
 from bench.axes import Gradual, Regrow
 from bench.cell import CONTROLS, Cell
-from bench.data import Data
+from bench.data import Data, batches
 from bench.data.streaming import ImageFiles
-from bench.errors import UserError
+from bench.errors import UserError, one_line
 from bench.lineage import Lineage
+from bench.mode import in_mode
 from bench.prune import Pruner, structure_of
 from bench.run import initial
 from bench.schedule import LAST
@@ -29,6 +31,8 @@ class Preflight:
         self._network: tuple[str, nn.Module] | None = None
         self._scored: dict[str, dict[str, Tensor]] = {}
         """scores_key -> what _scores returned, for the present network."""
+        self._failed: dict[str, str] = {}
+        """scores_key -> why a criterion gave no scores of the present network."""
         self._structures: dict[Any, Structure | None] = {}
 
     def data_and_model(self, cell: Cell) -> None:
@@ -37,12 +41,16 @@ class Preflight:
         if cell.criterion not in CONTROLS:
             scoring_set(cell, samples)
 
-    def criterion(self, cell: Cell) -> None:
-        """Import a cell's criterion and score by two samples; UserError where it refuses this network."""
+    def criterion(self, cell: Cell) -> str | None:
+        """Import a cell's criterion and score by two samples; return what is wrong with these scores, if anything.
+
+        Its cells may still do better, on all samples and a trained network. UserError where it refuses this network.
+        """
         try:
             self._scores(cell)
         except CriterionError as error:
             raise UserError(" ".join(str(error).split())) from error
+        return self._failed.get(cell.scores_key)
 
     def target(self, cell: Cell) -> None:
         """Select as a cell would; UserError for a target that cannot be reached, or a schedule without time to act."""
@@ -59,8 +67,9 @@ class Preflight:
         samples = data.load(cell.dataset, self.bench.device)
         if self._network is None or self._network[0] != cell.dense_key:
             self._network = (cell.dense_key, initial(cell, samples, self.bench.device))
-            self._scored, self._structures = {}, {}
+            self._scored, self._failed, self._structures = {}, {}, {}
             _check_fits(cell, samples)
+            _check_answers(cell, samples, self._network[1])
             taking_part(cell, self._network[1])
         return samples, self._network[1]
 
@@ -87,6 +96,7 @@ class Preflight:
         except Exception as error:
             if isinstance(error, CriterionError) and not isinstance(error, NonFiniteScoresError):
                 raise
+            self._failed[cell.scores_key] = one_line(error)
         return {name: weight.detach().abs() for name, weight in taking_part(cell, model).items()}
 
 
@@ -99,6 +109,22 @@ def _check_time(cell: Cell, samples: Data) -> None:
                 f"schedule={cell.schedule.name} acts every {cell.schedule.every} steps, but only the first {last} of "
                 f"this training are its own: lower `every` ({{name: {cell.schedule.name}, every: N}}) or train longer"
             )
+
+
+def _check_answers(cell: Cell, samples: Data, model: nn.Module) -> None:
+    """Refuse a network that does not give two training samples the outputs that the loss takes."""
+    inputs, _ = next(batches(samples, samples.train, 2))
+    expected = [len(inputs), 1 if cell.recipe.loss == "bce" else samples.num_classes or 1]
+    net, data = f"model {cell.model.name}", cell.dataset.name
+    try:
+        with in_mode(model, train=False), torch.no_grad():
+            outputs = model(inputs)
+    except Exception as error:  # whatever a network raises on inputs that are not for it
+        shape = list(samples.input_shape)
+        raise UserError(f"{net} fails on {data}'s inputs of shape {shape}: {one_line(error)}") from error
+    got = list(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
+    if got != expected:
+        raise UserError(f"{net} returns {got} for {len(inputs)} samples of {data}, not {expected}")
 
 
 def _check_fits(cell: Cell, samples: Data) -> None:

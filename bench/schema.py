@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from bench.axes import Finetune, Granularity, Iterative, Schedule, Scope, When
 from bench.frozen import Frozen, NonNegative, Positive, Share
@@ -110,7 +110,7 @@ class Recipe(Frozen):
         if self.milestones and self.lr_schedule != "step":
             raise ValueError(f"milestones belong to lr_schedule=step; {self.lr_schedule} has none")
         if self.warmup_epochs >= self.epochs and self.warmup_epochs:
-            raise ValueError("warmup_epochs must be fewer than epochs")
+            raise ValueError(f"warmup_epochs={self.warmup_epochs} must be fewer than epochs={self.epochs}")
         return self
 
 
@@ -206,6 +206,13 @@ class Settings(Frozen):
     """Keys that the command line gave."""
     changed: tuple[str, ...] = ()
     """Arguments of the command line that make another plan than the experiment's file."""
+
+    @field_validator("out")
+    @classmethod
+    def _names_a_folder(cls, value: str) -> str:
+        if value in ("", "null"):
+            raise ValueError("it names no folder; give one, or leave it out")
+        return value
 
     @model_validator(mode="after")
     def _consistent(self) -> "Settings":

@@ -76,5 +76,7 @@ def taking_part(cell: Cell, model: nn.Module) -> dict[str, nn.Parameter]:
     patterns = cell.prunable.exclude
     weights = {n: w for n, w in prunable(model).items() if not any(fnmatch(n, pattern) for pattern in patterns)}
     if not weights:
+        if not patterns:
+            raise UserError(f"model {cell.model.name} has nothing to prune: no convolution and no linear layer")
         raise UserError(f"prunable.exclude={list(patterns)} leaves nothing to prune in {cell.model.name}")
     return weights

@@ -58,6 +58,11 @@ class Records:
     """Cell -> DETAILS."""
 
 
+PLAN = {*"experiment hash written titles recipes vary changed cells".split()}
+CELL = {*"cell dataset model recipe seed criterion granularity scope schedule when sparsity_target".split()}
+"""What a plan, and a cell of it, holds at least."""
+
+
 class CorruptError(UserError):
     """A stored file that does not hold what was committed."""
 
@@ -253,10 +258,15 @@ def write_plan(root: Path, plan: dict[str, Any]) -> Path:
 def _read_plan(path: Path) -> dict[str, Any]:
     try:
         plan: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if not {"experiment", "hash", "written", "changed", "cells"} <= plan.keys():
+        if not plan.keys() >= PLAN or not all(cell.keys() >= CELL for cell in plan["cells"]):
             raise KeyError
-    except (ValueError, KeyError, AttributeError):
-        raise CorruptError(f"plan {path} is corrupt; remove it, and `make bench` writes it again") from None
+    except (ValueError, KeyError, AttributeError, TypeError):
+        again = (
+            "take it back from version control, or publish again"
+            if path.name == "plan.json"
+            else ("remove it, and `make bench` writes it again")
+        )
+        raise CorruptError(f"plan {path} is corrupt; {again}") from None
     return plan
 
 
@@ -268,6 +278,8 @@ def load_plan(root: Path, experiment: str | None = None) -> dict[str, Any]:
     if not plans:
         if not root.is_dir():
             raise UserError(f"no plan in {root}: the folder does not exist")
+        if (root / RECORDS).is_file():
+            raise CorruptError(f"{published} is missing: take it back from version control, or publish again")
         named, chosen = (f" of experiment {experiment!r}", f" EXPERIMENT={experiment}") if experiment else ("", "")
         raise UserError(f"no plan{named} in {root}: run `make bench{chosen} OUT={root}`")
     return max(plans, key=lambda plan: plan["written"])

@@ -48,8 +48,8 @@ def main(connection: Connection, start: Start) -> None:
             verb, argument = connection.recv()
             try:
                 answer = ("answer", getattr(worker, verb)(argument))
-            except UserError as error:
-                answer = ("error", str(error))
+            except Exception as error:
+                answer = ("error", worker.reason(error))
             connection.send(answer)
 
 
@@ -106,9 +106,9 @@ class Worker:
         """Try what a cell needs of data and model; UserError for what is wrong."""
         self.preflight.data_and_model(cell)
 
-    def check_criterion(self, cell: Cell) -> None:
-        """Import a cell's criterion and try it; UserError where it refuses this network."""
-        self.preflight.criterion(cell)
+    def check_criterion(self, cell: Cell) -> str | None:
+        """Import a cell's criterion and try it; return what went wrong, UserError where it refuses this network."""
+        return self.preflight.criterion(cell)
 
     def check_target(self, cell: Cell) -> None:
         """Try whether a cell's target can be reached; UserError where it cannot."""
@@ -139,9 +139,7 @@ class Worker:
         try:
             return answer(argument), None
         except BaseException as error:  # a criterion may raise anything
-            if self.debug:
-                traceback.print_exc()
-            return None, self._reason(error)
+            return None, self.reason(error)
 
     def calibrate(self, cells: list[Cell]) -> tuple[Any, str | None]:
         """Return (the Price of a network's pieces of work, None), or (None, why it cannot be measured)."""
@@ -157,9 +155,7 @@ class Worker:
             with store.locked(self.bench.root, f"cell-{cell.id}", wait=False) as mine:
                 return self._make_locked(cell) if mine else Result(cell.id, "busy")
         except BaseException as error:  # a criterion may raise anything, SystemExit and KeyboardInterrupt too
-            if self.debug:
-                traceback.print_exc()
-            return record_failure(self.bench.root, cell, self._reason(error))
+            return record_failure(self.bench.root, cell, self.reason(error))
 
     def _make_locked(self, cell: Cell) -> Result:
         with contextlib.suppress(store.CorruptError):
@@ -168,8 +164,10 @@ class Worker:
         self.bench.tell("start", {})
         return _result(run_cell(cell, self.bench))
 
-    def _reason(self, error: BaseException) -> str:
-        """Return in one line why a cell was not made."""
+    def reason(self, error: BaseException) -> str:
+        """Return in one line why something was not done; with debug=true the traceback goes to stderr."""
+        if self.debug:
+            traceback.print_exception(error)
         if isinstance(error, UserError | CriterionError):
             return " ".join(str(error).split())
         if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error):

@@ -7,6 +7,7 @@ from pathlib import Path
 from bench import devices, identity, store
 from bench.errors import UserError
 from bench.launch import Pool
+from bench.report.write import published
 from bench.schema import Settings
 
 
@@ -25,6 +26,8 @@ def opened(settings: Settings) -> Iterator[tuple[Pool, str, int]]:
 
 
 def _make_usable(root: Path) -> None:
+    if published(root):
+        raise UserError(f"out={root} is published; give a folder for runs")
     try:
         root.mkdir(parents=True, exist_ok=True)
         store.write(root / "cache" / "writable", b"")

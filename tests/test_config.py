@@ -134,7 +134,7 @@ def nothing_chosen() -> dict[str, Any]:
         (["sparsity=nan"], ["sparsity", "finite"]),
         (["sparsity=high"], ["sparsity", '"high"', "number"]),
         (["sparsity=true"], ["sparsity", "number"]),
-        (["sparsity=[]"], ["sparsity", "at least 1"]),
+        (["sparsity=[]"], ["sparsity", "at least one"]),
         (["seed=-1"], ["seed = -1"]),
         (["seed=0.5"], ["seed = 0.5", "integer"]),
         (["recipe.epochs=-3"], ["recipe.epochs = -3"]),
@@ -162,6 +162,11 @@ def nothing_chosen() -> dict[str, Any]:
         (["workers=0"], ["workers = 0"]),
         (["debug=maybe"], ["debug"]),
         (["~sparsity"], ["cannot be deleted"]),
+        (["out=null"], ["names no folder"]),
+        (["schedule={steps: 5}"], ["give its name", "'name' is missing"]),
+        (["criterion={nam: x.py}"], ["give its name"]),
+        (["--epochs"], ["no option --epochs", "KEY=VALUE"]),
+        (["experiment=text", "recipe.epochs=1", "dataset.root=/x"], ["warmup_epochs=", "must be fewer than epochs=1"]),
     ],
 )
 def test_a_mistake_is_one_line_that_names_it(arguments: list[str], words: list[str]) -> None:
@@ -194,4 +199,5 @@ def test_what_makes_another_plan_than_the_experiments_file_is_kept_without_folde
     assert config.load([own[0], *changed]).changed == changed
     assert config.load(["criterion=/home/me/mine.py"]).changed == ("criterion=['mine.py']",)
     claims = "claims=[{name: a, says: b, first: {criterion: taylor}, second: {criterion: snip}, relation: above}]"
+    assert load("vary=scope").vary == ("scope",)
     assert config.load([claims, "~recipe.weight_decay"]).changed == (claims, "~recipe.weight_decay")

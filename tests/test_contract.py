@@ -14,7 +14,7 @@ from bench.contract import Case, check, report
 from bench.trial import NETS, trial
 
 CASES = [
-    *("loads", "formula", "runs", "returns", "weights", "buffers", "mode", "hooks", "generators", "data"),
+    *("loads", "formula", "facts", "runs", "returns", "weights", "buffers", "mode", "hooks", "generators", "data"),
     *("names", "layers", "shapes", "precision", "finite", "deterministic", "stale gradients", "batch cut"),
 ]
 HEAD = '''"""score = mine."""
@@ -51,9 +51,9 @@ def test_every_criterion_keeps_the_contract(name):
     cases = check(name)
     assert not failed(cases), report(cases)
     description = criteria.describe(name)
-    form = [*CASES[2:], *["observe"] * description.observes]
+    form = [*CASES[3:], *["observe"] * description.observes]
     filters = [f"filter: {case}" for case in form] if len(description.forms) > 1 else []
-    assert [case.name for case in cases] == [*CASES[:2], *form, *filters]
+    assert [case.name for case in cases] == [*CASES[:3], *form, *filters]
     skipped = {case.name for case in cases if case.status == "skipped"}
     assert skipped == ({"batch cut", "filter: batch cut"} if description.facts["UNIT"] == "batch" else set())
 
@@ -243,7 +243,15 @@ def test_a_broken_rule_is_the_only_case_that_fails(name, body, parts, words, plu
 
 
 def test_every_rule_has_a_plugin_that_breaks_it():
-    assert set(BROKEN) == set(CASES) - {"loads"}
+    assert set(BROKEN) == set(CASES) - {"loads", "facts"}
+
+
+def test_what_a_run_would_not_take_fails(plugin, tmp_path):
+    cases = check(plugin(GOOD, "WHEN = 'never'"))
+    assert list(failed(cases)) == ["facts"]
+    assert "WHEN = 'never': Input should be 'trained', 'init' or 'rewind'" in failed(cases)["facts"]
+    (tmp_path / "mine.py").rename(tmp_path / "dense.py")
+    assert "reserved for a control row" in failed(check(str(tmp_path / "dense.py")))["facts"]
 
 
 FILTERS = "{k: p.detach().abs().flatten(1).sum(1) for k, p in prunable(model).items()}"
@@ -269,7 +277,7 @@ def test_a_criterion_of_filters_alone_gives_one_score_a_filter(plugin):
 )
 def test_both_forms_of_a_criterion_are_asked(body, case, words, plugin):
     cases = check(plugin(BOTH + body, options=GRANULARITY))
-    assert [c.name for c in cases] == [*CASES, *(f"filter: {name}" for name in CASES[2:])]
+    assert [c.name for c in cases] == [*CASES, *(f"filter: {name}" for name in CASES[3:])]
     assert list(failed(cases)) == ([case] if case else [])
     assert re.search(words, failed(cases).get(case, ""))
 
@@ -370,7 +378,7 @@ def test_a_criterion_that_refuses_one_net_passes_and_says_so(plugin):
 
 def test_nothing_is_tested_where_nothing_ran(plugin):
     cases = check(plugin("raise CriterionError('no')"))
-    assert {case.name for case in cases if case.status == "skipped"} == set(CASES) - {"loads", "formula", "runs"}
+    assert [case.name for case in cases if case.status == "skipped"] == CASES[4:]
     assert list(failed(cases)) == ["runs"]
 
 

@@ -42,11 +42,33 @@ def test_a_criterion_that_refuses_the_network_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "body", ["raise RuntimeError('a fault')", "return {n: w * float('nan') for n, w in prunable(model).items()}"]
 )
-def test_a_fault_is_left_to_the_cells(tmp_path: Path, body: str) -> None:
+def test_a_fault_is_told_and_left_to_the_cells(tmp_path: Path, body: str) -> None:
     preflight = Preflight(workbench(tmp_path))
     one = cell(**plugin(tmp_path, body))
-    preflight.criterion(one)
+    remark = preflight.criterion(one)
+    assert remark
+    assert "a fault" in remark or "not finite" in remark
     preflight.target(one)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("nn.Linear(3, 7)", "model net fails on tiny's inputs of shape [1, 8, 8]: RuntimeError"),
+        ("nn.Sequential(nn.Flatten(), nn.Linear(64, 13))", "returns [2, 13] for 2 samples of tiny, not [2, 10]"),
+        ("Pair()", "returns tuple for 2 samples of tiny, not [2, 10]"),
+    ],
+)
+def test_a_network_that_does_not_answer_as_it_must_is_refused_before_any_training(
+    tmp_path: Path, body: str, words: str
+) -> None:
+    head = "from torch import nn\nclass Pair(nn.Linear):\n    def __init__(self):\n        super().__init__(8, 10)\n"
+    head += "    def forward(self, x):\n        return x, x\n"
+    file = tmp_path / "net.py"
+    file.write_text(f"{head}def net(input_shape, num_classes):\n    return {body}\n")
+    with pytest.raises(UserError) as caught:
+        Preflight(workbench(tmp_path)).data_and_model(cell(model=Model(name="net", factory=f"{file}:net")))
+    assert words in str(caught.value)
 
 
 def test_the_network_is_made_once_and_left_as_it_was(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ def check(evidence: Evidence, findings: Findings) -> None:
             for name in names:
                 store.read_artefact(folder, name)
         except store.CorruptError as error:
-            findings.problem(where, str(error), "it is not what was committed; run again")
+            findings.problem(where, str(error), f"it is not what was committed; remove {folder} and run again")
             continue
         findings.checked["artefacts by their hash"] += len(names)
         failed = record.get("columns", {}).get("status") == "failed"

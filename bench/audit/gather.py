@@ -22,11 +22,11 @@ def gather(root: Path, findings: Findings) -> Iterator[Evidence]:
     """
     if not root.is_dir():
         raise UserError(f"no results in {root}: the folder does not exist")
-    if any(root.glob(f"*/*/{store.RECORD}")):
-        yield _stored(root, findings)
-        return
+    runs = any(root.glob(f"*/*/{store.RECORD}"))
     folders = published(root)
-    if not folders:
+    if runs:
+        yield _stored(root, findings)
+    elif not folders:
         raise UserError(f"no results in {root}: it holds no record")
     for folder in folders:
         yield _published(folder, findings) if (folder / store.RECORDS).is_file() else Evidence(folder)
@@ -49,7 +49,7 @@ def _stored(root: Path, findings: Findings) -> Evidence:
                 )
             )
         except store.CorruptError as error:
-            findings.problem("cells", str(error), "it is not what was committed; run again")
+            findings.problem("cells", str(error), f"it is not what was committed; remove {folder} and run again")
     by_id = {entry.id: entry for entry in found.entries}
     for path in sorted(root.glob("plans/*.json")):
         plan = _plan(path, findings)

@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from bench import identity, schema
 from bench.data.batching import batches
@@ -71,7 +72,12 @@ def _read(dataset: schema.Dataset) -> Raw:
 
 
 def _check(dataset: schema.Dataset, raw: Raw) -> None:
+    for part, split in (("training", raw.train), ("test", raw.test)):
+        if wrong := _wrong(split, raw.num_classes):
+            raise UserError(f"dataset {dataset.name}: {wrong} in its {part} set")
     inputs = raw.train.inputs
+    if dataset.text and (inputs.is_floating_point() or len(inputs.shape) != 2):
+        raise UserError(f"dataset {dataset.name} is no text: leave dataset.text out")
     channels = inputs.shape[1] if inputs.dtype == torch.uint8 else 0
     given = bool(dataset.mean or dataset.std or isinstance(inputs, ImageFiles))
     if given and not len(dataset.mean) == len(dataset.std) == channels:
@@ -81,6 +87,25 @@ def _check(dataset: schema.Dataset, raw: Raw) -> None:
             f"dataset.validation={dataset.validation} leaves nothing to train on: the training set of {dataset.name} "
             f"has {len(inputs)} samples"
         )
+
+
+def _wrong(split: Split, classes: int | None) -> str | None:
+    """Return what is wrong with what a reader has read, if anything."""
+    inputs, targets = split.inputs, split.targets
+    if not isinstance(inputs, Tensor | ImageFiles) or not isinstance(targets, Tensor):
+        return f"inputs and targets are {type(inputs).__name__} and {type(targets).__name__}, not tensors,"
+    if len(inputs) != len(targets) or not len(targets):
+        return f"there are {len(inputs)} inputs and {len(targets)} targets"
+    if inputs.is_floating_point() and not bool(torch.isfinite(inputs).all()):
+        return "inputs are not finite"
+    if classes is None:
+        numbers = targets.is_floating_point() and bool(torch.isfinite(targets).all())
+        return None if numbers else "targets are no finite numbers"
+    if targets.dtype != torch.int64:
+        return f"targets are {targets.dtype}, not int64,"
+    if not 0 <= int(targets.min()) <= int(targets.max()) < classes:
+        return f"targets go from {int(targets.min())} to {int(targets.max())}, not from 0 to {classes - 1},"
+    return None
 
 
 def fetch(dataset: schema.Dataset) -> None:

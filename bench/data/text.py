@@ -54,6 +54,8 @@ def read(dataset: schema.Dataset) -> Raw:
 
 
 def _rows(path: Path, text: schema.Text) -> Rows:
+    if not path.stat().st_size:
+        raise UserError(f"{path} is empty")
     table = _table(path)
     for name in (text.column, text.label):
         if name not in table:
@@ -83,7 +85,8 @@ def _table(path: Path) -> dict[str, list[Any]]:
         return {str(name): column.tolist() for name, column in frame.items()}
     except (ValueError, OSError, csv.Error) as error:
         kind = "CSV in UTF-8" if is_csv else "parquet"
-        raise UserError(f"{path} cannot be read as {kind}: {' '.join(str(error).split())}") from error
+        hint = "" if is_csv or path.suffix == ".parquet" else "; give a file that ends in .csv or .parquet"
+        raise UserError(f"{path} cannot be read as {kind}: {' '.join(str(error).split())}{hint}") from error
 
 
 def _csv(path: Path) -> dict[str, list[Any]]:

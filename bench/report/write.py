@@ -1,5 +1,6 @@
 """The files of a report, each made from records alone: the same records give the same bytes."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,6 +10,18 @@ from bench.report.frame import Results, tabulate, untrained
 
 UNITS = "units.csv"
 """What the oracle measured: the records of a folder that it has written."""
+
+
+NAMES = (
+    "accuracy comparisons ablations ranks claims tradeoff pareto speedup compression cost layers "
+    "density scores latency oracle compare"
+).split()
+"""What the files of reports are called, but for the number of a panel and the ending."""
+
+
+def is_report(path: Path) -> bool:
+    """Whether a path has the name of a file that reports make."""
+    return re.fullmatch(rf"({'|'.join(NAMES)})(-\d+)?\.(md|csv|tex|html|pdf|png)", path.name) is not None
 
 
 def table_folder(root: Path, results: Results) -> Path:

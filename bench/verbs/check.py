@@ -9,7 +9,7 @@ from bench.launch import Pool
 
 def main(arguments: list[str]) -> int:
     """Print each case in words; return 1 where one has failed."""
-    if len(arguments) != 1:
+    if len(arguments) != 1 or not arguments[0].removeprefix("criterion="):
         raise UserError("check takes one criterion: check path/to/mine.py, or check taylor")
     # In a process of its own: a criterion that ends its process must not pass for one that says nothing.
     with tempfile.TemporaryDirectory() as folder, Pool(Path(folder), threads=1, debug=False) as pool:

@@ -1,5 +1,6 @@
 """`estimate`: what a run will take, before it runs."""
 
+import contextlib
 import json
 import math
 import platform
@@ -68,7 +69,7 @@ def _price(pool: Pool, root: Path, cells: list[Cell]) -> Price:
     known = sorted({scored_as(cell) + str(cell.structured) for cell in cells})
     machine = [platform.node(), cores(), version("torch"), len(pool.workers)]
     path = root / "cache" / f"price-{store.digest([priced_as(cells[0]), known, machine])}.json"
-    if path.is_file():
+    with contextlib.suppress(OSError, ValueError, TypeError):  # not there, broken, or of another version
         return Price(**json.loads(path.read_text()))
     answers = [answer for _, answer in pool.ask_all("calibrate", [cells] * len(pool.workers))]
     if reasons := [reason for _, reason in answers if reason]:

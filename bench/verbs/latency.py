@@ -58,12 +58,13 @@ class Sweep:
 def main(arguments: list[str]) -> int:
     """Time the finished cells of the lowest seed, write OUT/latency/EXPERIMENT.json and the tables.
 
-    The settings are a run's, beside the fields of Sweep. What was timed before, elsewhere or with others of these,
-    stays in the file. Returns 1 where a cell could not be timed.
+    The settings are a run's, and batch=[1,32] dtype=[fp32,bf16,fp16] engine=[eager,compile,onnx] timed_threads=[1,2]
+    timed_device=[cpu,cuda], each of which has a default (see Sweep). What was timed before, elsewhere or with others of
+    these, stays in the file. Returns 1 where a cell could not be timed.
     """
     own = [argument for argument in arguments if argument.partition("=")[0] in KEYS]
     sweep = parsed(own)
-    settings = config.load([argument for argument in arguments if argument not in own])
+    settings = config.load([argument for argument in arguments if argument not in own], KEYS)
     root = Path(settings.out)
     with opened(settings) as (_, device, _):
         plan = make(settings, device)
@@ -99,6 +100,8 @@ def _value(key: str, value: str) -> str | int:
         raise UserError(f"{key}={value}: unknown value; {near_misses(value, KNOWN[key])}")
     if key not in KNOWN and not (value.isascii() and value.isdigit() and int(value)):
         raise UserError(f"{key}={value}: give whole numbers from 1, as {key}=[1,32]")
+    if key == "timed_threads" and int(value) > cores():
+        raise UserError(f"timed_threads={value}: there are {cores()} cores here")
     return value if key in KNOWN else int(value)
 
 

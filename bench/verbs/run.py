@@ -1,6 +1,7 @@
 """`run`: make the cells of an experiment that are missing, then print its table."""
 
 import os
+import shlex
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -105,7 +106,9 @@ def _tried(pool: Pool, cells: list[Cell], broken: dict[str, str]) -> dict[str, s
         pool.ask("check", cell)
         if cell.criterion not in (*CONTROLS, *problems):
             try:
-                pool.ask("check_criterion", cell)
+                if remark := pool.ask("check_criterion", cell):
+                    line = f"criterion {cell.criterion} fails on two samples, and its cells may fail: {remark}"
+                    print(line, file=sys.stderr)
             except UserError as error:
                 problems[cell.criterion] = f"criterion {cell.criterion}: {error}"
     for cell in loadable:
@@ -139,7 +142,8 @@ def _report(plan: Plan, root: Path, logger: Logger) -> None:
             f"the tables cannot be written to {folder}: {error.strerror}; make room and run again"
         ) from error
     settings = plan.settings
-    where = f" OUT={root}" if "out" in settings.named else ""
+    place = shlex.quote(str(root).replace("$", "$$"))  # make reads a dollar as its own
+    where = f" OUT={place}" if "out" in settings.named else ""
     where += f" EXPERIMENT={settings.experiment}" if settings.experiment != "digits" else ""
     _print(f"records  {root / 'cells'}", f"tables   {folder}: {names}")
     _print(f"next     make bench CRITERION=taylor,magnitude,snip,random{where}", "         make list")

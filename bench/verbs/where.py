@@ -12,7 +12,11 @@ def where(verb: str, arguments: list[str]) -> tuple[Path, str | None]:
     given = {"out": "results/runs"}
     for argument in arguments:
         key, equals, value = argument.partition("=")
-        if key not in KEYS or not equals:
-            raise UserError(f"{verb} takes KEY=VALUE: {argument!r}; {near_misses(key, KEYS)}")
+        if not equals:
+            raise UserError(f"{verb} takes KEY=VALUE: {argument!r}; known: {', '.join(sorted(KEYS))}")
+        if key not in KEYS:
+            raise UserError(f"{verb}: unknown key {key!r}; {near_misses(key, KEYS)}")
         given[key] = value
-    return Path(given["out"] or "."), given.get("experiment")
+    if given["out"] in ("", "null"):
+        raise UserError(f"out={given['out']} names no folder; give one, or leave it out")
+    return Path(given["out"]), given.get("experiment")

@@ -103,6 +103,43 @@ def test_users_mistakes(
         load(make_dataset(**{"reader": "users_reader:read", **fields}), CPU)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"inputs": [1, 2]}, "inputs and targets are list and Tensor, not tensors, in its training set"),
+        ({"targets": torch.zeros(3, dtype=torch.int64)}, "there are 40 inputs and 3 targets in its training set"),
+        ({"targets": torch.full((40,), 4)}, "targets go from 4 to 4, not from 0 to 3, in its training set"),
+        ({"targets": torch.zeros(40)}, "targets are torch.float32, not int64, in its training set"),
+        ({"inputs": torch.full((40, 2), float("nan"))}, "inputs are not finite in its training set"),
+    ],
+)
+def test_what_a_reader_must_not_return(
+    reader: ModuleType,
+    make_dataset: Callable[..., Dataset],
+    make_split: Callable[..., Split],
+    change: dict[str, Any],
+    message: str,
+) -> None:
+    good = make_split(40)
+    bad = Split(**({"inputs": good.inputs, "targets": good.targets} | change))
+    reader.read = lambda dataset: Raw(bad, good, num_classes=4)
+    reader.read.__module__ = "users_reader"
+    with pytest.raises(UserError, match=f"dataset tiny: {message}"):
+        load(make_dataset(reader="users_reader:read", mean=(), std=()), CPU)
+
+
+def test_targets_of_a_regression_are_finite_numbers_and_images_are_no_text(
+    reader: ModuleType, make_dataset: Callable[..., Dataset], make_split: Callable[..., Split]
+) -> None:
+    good = make_split(40)
+    with pytest.raises(UserError, match=r"dataset tiny is no text: leave dataset\.text out"):
+        load(make_dataset(reader="users_reader:read", text={"column": "a", "label": "b"}), CPU)
+    reader.read = lambda dataset: Raw(good, good, num_classes=None)
+    reader.read.__module__ = "users_reader"
+    with pytest.raises(UserError, match="targets are no finite numbers in its training set"):
+        load(make_dataset(reader="users_reader:read"), CPU)
+
+
 def test_fetch_says_where_the_files_belong_when_the_reader_cannot_download(
     reader: ModuleType, make_dataset: Callable[..., Dataset], tmp_path: Path
 ) -> None:

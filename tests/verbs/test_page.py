@@ -57,5 +57,5 @@ def test_published_folders_become_a_page_alone_or_together(tmp_path: Path) -> No
 def test_a_folder_without_results_and_an_unknown_key_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no plan in .*run `make bench OUT="):
         main([f"out={tmp_path}"])
-    with pytest.raises(UserError, match=r"page takes KEY=VALUE: 'dir=x'"):
+    with pytest.raises(UserError, match=r"page: unknown key 'dir'"):
         main(["dir=x"])

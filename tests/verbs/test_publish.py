@@ -8,6 +8,7 @@ import pytest
 
 from bench import store
 from bench.__main__ import main
+from bench.report.write import is_report
 from bench.verbs import publish
 from tests.report.conftest import Out
 
@@ -27,10 +28,12 @@ def runs(tmp_path: Path) -> Out:
 
 def test_what_is_published_again_leaves_nothing_of_the_former_behind(runs: Out, published: Path) -> None:
     assert main(["publish", "one", f"out={runs.root}"]) == 0
-    (published / "one" / "old.md").touch()
+    for name in ("cost-2.md", "NOTES.md"):
+        (published / "one" / name).touch()
     store.write(runs.root / "latency" / "digits.json", b"[]")
     assert main(["publish", "one", f"out={runs.root}"]) == 0
-    assert not (published / "one" / "old.md").exists()
+    assert not (published / "one" / "cost-2.md").exists()
+    assert (published / "one" / "NOTES.md").exists()  # no report makes it
     plan = json.loads((published / "one" / "plan.json").read_text())
     assert plan["latency_sha256"] == hashlib.sha256(b"[]").hexdigest()
     assert "partial" not in plan
@@ -45,6 +48,23 @@ def test_a_folder_of_something_else_is_kept(
     assert main(["publish", "one", f"out={runs.root}"]) == 2
     assert "give another name" in capsys.readouterr().err
     assert [path.name for path in (published / "one").iterdir()] == [held]
+
+
+def test_another_plan_takes_the_place_of_a_publication_only_when_asked(
+    runs: Out, published: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["publish", "one", f"out={runs.root}"]) == 0
+    runs.plan(*runs.dense(98.0), *runs.seeds("taylor", 0.9, 90.0), written="2027", changed=["seed=0"])
+    assert main(["publish", "one", f"out={runs.root}"]) == 2
+    assert "another plan of digits (8 cells; this one has 3, changed: seed=0)" in capsys.readouterr().err
+    assert main(["publish", "one", f"out={runs.root}", "replace=true"]) == 0
+    assert len(store.load_plan(published / "one")["cells"]) == 3
+
+
+def test_every_file_of_a_report_has_a_name_that_publish_knows(runs: Out, published: Path) -> None:
+    main(["publish", "one", f"out={runs.root}"])
+    own = {"plan.json", "records.parquet"}
+    assert all(is_report(path) for path in (published / "one").iterdir() if path.name not in own)
 
 
 def test_missing_cells_are_published_only_when_asked_and_said(
