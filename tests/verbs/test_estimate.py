@@ -1,5 +1,6 @@
 """`estimate` measures this machine once, says what a run takes, and makes none of it."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,12 @@ def test_estimate_says_what_a_run_takes_and_runs_nothing(tmp_path: Path, capsys:
         assert estimate.main([*WORDS, f"out={tmp_path}"]) == 0
         texts.append(capsys.readouterr().out)
     assert texts[0] == texts[1]  # measured once
-    assert len(list(tmp_path.glob("cache/price-*.json"))) == 1
+    (price,) = tmp_path.glob("cache/price-*.json")
+    for broken in ("[]", '{"a"'):
+        price.write_text(broken)
+        assert estimate.main([*WORDS, f"out={tmp_path}"]) == 0
+        assert json.loads(price.read_text())["steps"] == 21
+        capsys.readouterr()
     lines = texts[0].splitlines()
     assert lines[0] == "digits: 8 cells, 0 done, 8 to make"
     assert lines[1].startswith("epochs   120 of training")  # two dense nets, two trained longer, four fine-tuned

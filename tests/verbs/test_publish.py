@@ -2,12 +2,15 @@
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from bench import store
 from bench.__main__ import main
+from bench.audit.findings import Findings
+from bench.audit.gather import gather
 from bench.report.write import is_report
 from bench.verbs import publish
 from tests.report.conftest import Out
@@ -59,6 +62,32 @@ def test_another_plan_takes_the_place_of_a_publication_only_when_asked(
     assert "another plan of digits (8 cells; this one has 3, changed: seed=0)" in capsys.readouterr().err
     assert main(["publish", "one", f"out={runs.root}", "replace=true"]) == 0
     assert len(store.load_plan(published / "one")["cells"]) == 3
+
+
+def test_a_published_folder_is_no_place_for_runs_and_is_audited_also_where_some_lie_in_it(
+    runs: Out, published: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["publish", "one", f"out={runs.root}"])
+    for folder in (published, published / "one"):
+        assert main(["run", "seed=0", "logger=none", f"out={folder}"]) == 2
+        assert "is published; give a folder for runs" in capsys.readouterr().err
+    shutil.copytree(runs.root / "cells", published / "one" / "cells")
+    stored, own = gather(published / "one", Findings())
+    assert len(stored.entries) == len(own.entries) == 8
+    assert [entry.folder for entry in own.entries] == [None] * 8
+
+
+def test_a_plan_that_is_gone_is_not_to_be_made_by_a_run(
+    runs: Out, published: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["publish", "one", f"out={runs.root}"])
+    for damage in (lambda path: path.write_text("{"), lambda path: path.write_text('{"cells": "x"}'), Path.unlink):
+        damage(published / "one" / "plan.json")
+        for verb in ("tables", "page"):
+            assert main([verb, f"out={published / 'one'}"]) == 2
+            line = capsys.readouterr().err
+            assert line.count("\n") == 1
+            assert "take it back from version control, or publish again" in line
 
 
 def test_every_file_of_a_report_has_a_name_that_publish_knows(runs: Out, published: Path) -> None:
