@@ -20,6 +20,11 @@ def record(status: str = "ok", final: bool = True, **columns: Any) -> dict[str, 
     return store.cell_record({"status": status, **columns}, config={}, final=final)
 
 
+def plan_of(experiment: str, key: str, written: str) -> dict[str, Any]:
+    named = {"experiment": experiment, "hash": key, "written": written}
+    return named | {"titles": {}, "recipes": {}, "vary": [], "changed": [], "cells": []}
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A committed cell."""
@@ -173,7 +178,7 @@ def test_load_records_reads_a_published_folder(tmp_path: Path) -> None:
     published.mkdir()
     frame.to_parquet(published / store.RECORDS)
     sha256 = hashlib.sha256((published / store.RECORDS).read_bytes()).hexdigest()
-    plan = {"experiment": "e", "hash": "h", "written": "w", "changed": [], "cells": [], "records_sha256": sha256}
+    plan = plan_of("e", "h", "w") | {"records_sha256": sha256}
     (published / "plan.json").write_text(json.dumps(plan))
     assert store.load(published).details == records.details
     pd.testing.assert_frame_equal(store.load_records(published), records.frame)
@@ -195,9 +200,7 @@ def test_a_corrupt_record_goes_to_skip_where_one_is_given(tmp_path: Path) -> Non
 def test_the_last_plan_is_the_default(tmp_path: Path) -> None:
     plans = [("a", "1", "2026-01-01"), ("b", "2", "2026-01-03"), ("a", "3", "2026-01-02")]
     for experiment, key, written in plans:
-        store.write_plan(
-            tmp_path, {"experiment": experiment, "hash": key, "written": written, "changed": [], "cells": []}
-        )
+        store.write_plan(tmp_path, plan_of(experiment, key, written))
     assert store.load_plan(tmp_path)["hash"] == "2"
     assert store.load_plan(tmp_path, "a")["hash"] == "3"
     with pytest.raises(UserError, match="no plan of experiment 'c'"):
@@ -205,7 +208,7 @@ def test_the_last_plan_is_the_default(tmp_path: Path) -> None:
 
 
 def test_a_plan_that_does_not_parse_is_named(tmp_path: Path) -> None:
-    path = store.write_plan(tmp_path, {"experiment": "a", "hash": "1", "written": "x", "changed": [], "cells": []})
+    path = store.write_plan(tmp_path, plan_of("a", "1", "x"))
     for text in (path.read_text()[:-3], "{}", "[]", "null", "3", '{"experiment": "a"}'):
         path.write_text(text)
         with pytest.raises(store.CorruptError, match=r"a-1\.json is corrupt"):

@@ -88,7 +88,7 @@ def test_integer_labels_are_ordered_by_size_in_csv_and_parquet_alike(tmp_path: P
     [
         ("txt,label\na,1\nb,2\n", TEST, r"train\.csv has no column 'text'; did you mean txt\?.*dataset\.text\.column="),
         (TRAIN, "text,lab\n", r"test\.csv has no column 'label'; did you mean lab\?"),
-        ("", TEST, r"train\.csv has no column 'text'"),
+        ("", TEST, r"train\.csv is empty"),
         ("text,label\n", TEST, r"train\.csv holds no texts"),
         ("text,label\na,b,good\n", TEST, r"train\.csv cannot be read as CSV.*row 1 has 3 values for 2 columns.*quotes"),
         ('text,label\n"a"b,good\n', TEST, r"train\.csv cannot be read as CSV in UTF-8: ',' expected after"),
