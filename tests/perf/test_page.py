@@ -36,7 +36,7 @@ def large(seeds: int = 5) -> Book:
         dict.fromkeys(store.COLUMNS) | cell | measured | {"top1": 90 + n % 97 / 10, "sparsity": cell["sparsity_target"]}
         for n, cell in enumerate(cells)
     ]
-    plan = {"experiment": "large", "titles": {}, "recipes": {}, "vary": [], "cells": cells}
+    plan = {"experiment": "large", "titles": {}, "recipes": {}, "vary": [], "changed": [], "cells": cells}
     found = {cell["cell"]: details(cell) for cell in cells}
     return Book("large", Results(plan, pd.DataFrame(rows).infer_objects(), {}, found))
 
