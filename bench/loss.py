@@ -10,6 +10,11 @@ from bench.schema import Recipe
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
+def output_count(recipe: Recipe, classes: int | None) -> int:
+    """Return K, the outputs a sample that the recipe's loss takes; classes: None in a regression."""
+    return 1 if recipe.loss == "bce" else classes or 1
+
+
 def loss_function(recipe: Recipe, smoothing: bool = False) -> Loss:
     """Return loss(outputs [B, K], targets [B]) -> scalar; label smoothing is for training alone.
 

@@ -12,6 +12,7 @@ from bench.data import Data, batches
 from bench.data.streaming import ImageFiles
 from bench.errors import UserError, one_line
 from bench.lineage import Lineage
+from bench.loss import output_count
 from bench.mode import in_mode
 from bench.prune import Pruner, structure_of
 from bench.run import initial
@@ -114,7 +115,7 @@ def _check_time(cell: Cell, samples: Data) -> None:
 def _check_answers(cell: Cell, samples: Data, model: nn.Module) -> None:
     """Refuse a network that does not give two training samples the outputs that the loss takes."""
     inputs, _ = next(batches(samples, samples.train, 2))
-    expected = [len(inputs), 1 if cell.recipe.loss == "bce" else samples.num_classes or 1]
+    expected = [len(inputs), output_count(cell.recipe, samples.num_classes)]
     net, data = f"model {cell.model.name}", cell.dataset.name
     try:
         with in_mode(model, train=False), torch.no_grad():

@@ -13,7 +13,7 @@ from bench.axes import Regrow
 from bench.cell import CONTROLS, Cell
 from bench.data import Data, batches
 from bench.lineage import Lineage, Progress, copied
-from bench.loss import loss_function
+from bench.loss import loss_function, output_count
 from bench.masks import apply_masks_, layer_counts, shuffled
 from bench.measure import machine
 from bench.measure.accuracy import BATCH, evaluate, reestimated_batchnorm
@@ -85,7 +85,7 @@ def train_and_prune(cell: Cell, lineage: Lineage, samples: Data, bench: Workbenc
 
 def initial(cell: Cell, samples: Data, device: torch.device, *use: str) -> nn.Module:
     """Return the network as its seed initialises it, the same for every criterion; with a `use`, another draw."""
-    outputs = 1 if cell.recipe.loss == "bce" else samples.num_classes or 1
+    outputs = output_count(cell.recipe, samples.num_classes)
     seed = derived_seed(cell.seed, *use) if use else cell.seed
     network = cell.model.model_copy(update={"weights": None}) if use else cell.model
     model = models.build(network, samples.input_shape, outputs, seed).to(device)

@@ -58,6 +58,7 @@ class Records:
     """Cell -> DETAILS."""
 
 
+PUBLISHED_AGAIN = "take it back from version control, or publish again"
 PLAN = {*"experiment hash written titles recipes vary changed cells".split()}
 CELL = {*"cell dataset model recipe seed criterion granularity scope schedule when sparsity_target".split()}
 """What a plan, and a cell of it, holds at least."""
@@ -226,7 +227,7 @@ def load(root: str | Path, skip: Callable[[CorruptError], None] | None = None) -
                 records[folder.name] = record
         except CorruptError as error:
             if skip is None:
-                raise
+                raise CorruptError(f"{error}; run again, or remove its folder") from error
             skip(error)
     details = {cell: {name: record[name] for name in DETAILS} for cell, record in records.items()}
     columns = [record["columns"] for record in records.values()]
@@ -245,7 +246,9 @@ def check_published(root: Path) -> None:
     """Raise CorruptError unless a published folder's records have the hash that its plan holds."""
     sha256 = hashlib.sha256((root / RECORDS).read_bytes()).hexdigest()
     if load_plan(root).get("records_sha256") != sha256:
-        raise CorruptError(f"{root / RECORDS} is corrupt: its hash does not match {root / 'plan.json'}")
+        raise CorruptError(
+            f"{root / RECORDS} is corrupt: its hash does not match {root / 'plan.json'}; {PUBLISHED_AGAIN}"
+        )
 
 
 def write_plan(root: Path, plan: dict[str, Any]) -> Path:
@@ -255,17 +258,14 @@ def write_plan(root: Path, plan: dict[str, Any]) -> Path:
     return path
 
 
-def _read_plan(path: Path) -> dict[str, Any]:
+def read_plan(path: Path) -> dict[str, Any]:
+    """Return the plan of a file; CorruptError that says what to do where it does not hold PLAN and CELL."""
     try:
         plan: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if not plan.keys() >= PLAN or not all(cell.keys() >= CELL for cell in plan["cells"]):
             raise KeyError
     except (ValueError, KeyError, AttributeError, TypeError):
-        again = (
-            "take it back from version control, or publish again"
-            if path.name == "plan.json"
-            else ("remove it, and `make bench` writes it again")
-        )
+        again = PUBLISHED_AGAIN if path.name == "plan.json" else "remove it, and `make bench` writes it again"
         raise CorruptError(f"plan {path} is corrupt; {again}") from None
     return plan
 
@@ -274,12 +274,12 @@ def load_plan(root: Path, experiment: str | None = None) -> dict[str, Any]:
     """Return the plan that was written last (of one experiment, where named); UserError where there is none."""
     published = root / "plan.json"
     paths = [published] if published.is_file() else sorted((root / "plans").glob(f"{experiment or '*'}-*.json"))
-    plans = [plan for plan in map(_read_plan, paths) if experiment in (None, plan["experiment"])]
+    plans = [plan for plan in map(read_plan, paths) if experiment in (None, plan["experiment"])]
     if not plans:
         if not root.is_dir():
             raise UserError(f"no plan in {root}: the folder does not exist")
         if (root / RECORDS).is_file():
-            raise CorruptError(f"{published} is missing: take it back from version control, or publish again")
+            raise CorruptError(f"{published} is missing: {PUBLISHED_AGAIN}")
         named, chosen = (f" of experiment {experiment!r}", f" EXPERIMENT={experiment}") if experiment else ("", "")
         raise UserError(f"no plan{named} in {root}: run `make bench{chosen} OUT={root}`")
     return max(plans, key=lambda plan: plan["written"])

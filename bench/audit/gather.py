@@ -1,7 +1,7 @@
 """Reads what is audited: OUT folders and published ones."""
 
+import contextlib
 import hashlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -100,17 +100,8 @@ def _details(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _plan(path: Path, findings: Findings) -> dict[str, Any] | None:
-    try:
-        plan: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if all(isinstance(row["cell"], str) for row in plan["cells"]) and {
-            "experiment",
-            "hash",
-            "written",
-            "changed",
-        } <= {*plan}:
-            return plan
-    except (ValueError, KeyError, TypeError):
-        pass
+    with contextlib.suppress(store.CorruptError):
+        return store.read_plan(path)
     findings.problem(f"plans/{path.name}", "it is corrupt", "what was left out cannot be seen; run again")
     return None
 

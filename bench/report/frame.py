@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from bench.errors import UserError
-from bench.store import COLUMNS, CorruptError, Records, load, load_plan
+from bench.store import COLUMNS, Records, load, load_plan
 
 PANEL = (
     "dataset model recipe granularity scope schedule when finetune finetune_epochs ablation target_kind score_mode "
@@ -70,10 +70,7 @@ def tabulate(root: Path, experiment: str | None = None) -> Results:
     were made in different environments; CorruptError for a record that does not hold.
     """
     plan = load_plan(root, experiment)
-    try:
-        return joined(load(root), plan)
-    except CorruptError as error:
-        raise CorruptError(f"{error}; run again, or remove its folder") from error
+    return joined(load(root), plan)
 
 
 def joined(records: Records, plan: dict[str, Any]) -> Results:

@@ -13,12 +13,13 @@ from bench import store
 from bench.errors import UserError
 from bench.report import frame, latency
 from bench.report.write import folder_files, is_report, write
-from bench.verbs.where import where
+from bench.verbs.where import KEYS, where
 
 PUBLISHED = Path("results/published")
 PLACED = ("dataset", "model")
 """What of a configuration names paths."""
-KEYS = {"out", "experiment", "partial", "replace", "debug"}
+OWN = {"partial", "replace"}
+"""Keys that only publishing has."""
 
 
 def main(arguments: list[str]) -> int:
@@ -29,13 +30,13 @@ def main(arguments: list[str]) -> int:
     """
     names = [argument for argument in arguments if "=" not in argument]
     options = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
-    if len(names) != 1 or not re.fullmatch(r"\w[\w.-]*", names[0]) or set(options) - KEYS:
+    if len(names) != 1 or not re.fullmatch(r"\w[\w.-]*", names[0]) or set(options) - {*OWN, *KEYS}:
         raise UserError(
             "publish takes a name, and out=DIR, experiment=NAME, partial=true or replace=true: publish digits"
         )
     partial, replaces = (_switch(options, name) for name in ("partial", "replace"))
-    root, _ = where("publish", [f"{key}={options[key]}" for key in ("out",) if key in options])
-    results = frame.tabulate(root, options.get("experiment"))
+    root, experiment = where("publish", [f"{key}={value}" for key, value in options.items() if key not in OWN])
+    results = frame.tabulate(root, experiment)
     missing = int((results.frame["status"] == "missing").sum())
     if missing:
         said = f"{missing} of {len(results.frame)} cells are missing"
