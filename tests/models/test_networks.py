@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from bench.models.digits_net import digits_net
 from bench.models.lenet import lenet300_100
 from bench.models.resnet import Block, resnet
+from bench.models.resnet18_cifar import resnet18
 from bench.models.vgg import vgg
 from bench.models.wide_resnet import wide_resnet
 from criteria.tools.parameters import prunable
@@ -179,3 +180,24 @@ def test_a_wide_resnet_shortcut_reads_the_activated_input_where_the_shape_change
             scaled = F.relu(x / math.sqrt(1 + block.bn1.eps))
             expected = x if outputs == 4 else F.conv2d(scaled, block.shortcut.weight, stride=2)
         torch.testing.assert_close(result, expected)
+
+
+@pytest.mark.parametrize(
+    ("factory", "options"),
+    [(resnet, {"depth": 8}), (wide_resnet, {"depth": 10, "width": 1}), (vgg, {"depth": 16}), (resnet18, {})],
+)
+def test_gradients_keep_the_memory_format_of_the_activations(factory: Any, options: dict[str, int]) -> None:
+    # A slice's gradient did not: ReLU's backward then read two formats side by side, at a tenth of a step's time.
+    model = factory(CIFAR, 10, **options)
+    formats: list[bool] = []
+
+    def remember(gradient: Tensor) -> None:
+        formats.append(gradient.is_contiguous(memory_format=torch.channels_last))
+
+    for layer in (m for m in model.modules() if isinstance(m, nn.ReLU)):
+        layer.register_forward_hook(lambda module, inputs, output: output.register_hook(remember) and None)
+    images = torch.rand(2, *CIFAR).to(memory_format=torch.channels_last)
+    model.to(memory_format=torch.channels_last)(images).sum().backward()
+    # The last one's comes from the mean over positions, which has no format of its own.
+    assert formats[1:] == [True] * (len(formats) - 1)
+    assert len(formats) > 4
