@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
-from bench import identity
+from bench import catalogue
 from bench.cell import quoted
 from bench.errors import UserError, near_misses
 from bench.frozen import Frozen
@@ -188,7 +188,7 @@ def _needed(key: str, values: dict[str, Any]) -> str:
     if key != "dataset.root":
         return "VALUE"
     dataset = Dataset.model_validate_json(json.dumps(values["dataset"] | {"root": None}))
-    return f"DIR; put {identity.held(dataset)} into DIR"
+    return f"DIR; put {catalogue.held(dataset)} into DIR"
 
 
 def _own(group: str, choice: str) -> dict[str, Any] | None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench import devices, identity, store
+from bench import catalogue, devices, store
 from bench.errors import UserError
 from bench.launch import Pool
 from bench.report.write import published
@@ -40,5 +40,5 @@ def _make_usable(root: Path) -> None:
 
 def _fetch_missing(settings: Settings, pool: Pool) -> None:
     for dataset in {choice.dataset for choice in settings.choices}:
-        if not identity.is_present(dataset):
+        if not catalogue.is_present(dataset):
             pool.ask("fetch", dataset)

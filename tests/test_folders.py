@@ -6,14 +6,15 @@ import pytest
 from PIL import Image
 from torchvision.datasets import ImageFolder
 
-from bench import folders, identity
+from bench import catalogue, folders, identity
 from bench.errors import UserError
+from bench.schema import Dataset
 from tests.helpers import dataset
 from tests.images import image_folder, jpeg, spoil
 
 
-def imagenet(root: Path, **fields: object) -> identity.Dataset:
-    return dataset(name="imagenet", reader=identity.IMAGENET, root=str(root), size=32, **fields)
+def imagenet(root: Path, **fields: object) -> Dataset:
+    return dataset(name="imagenet", reader=catalogue.IMAGENET, root=str(root), size=32, **fields)
 
 
 def test_classes_and_order_are_those_of_torchvision(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bench import identity
+from bench import catalogue, identity
 from bench.errors import UserError
 from bench.schema import Dataset, Model
 
@@ -44,23 +44,15 @@ def read_files(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
 def test_it_imports_neither_torch_nor_scikit_learn() -> None:
     code = (
-        "import sys; from bench import identity, schema; "
+        "import sys; from bench import catalogue, identity, schema; "
         "d = dict(name='d', title='D', reader='bench.data.digits:read', validation=0, mean=(.5,), std=(.5,)); "
         "d = schema.Dataset(**d); "
-        "print(identity.content_hash(d), identity.is_present(d), identity.where(d)); "
+        "print(identity.content_hash(d), catalogue.is_present(d), catalogue.where(d)); "
         "m = schema.Model(name='m', factory='bench.models.resnet:resnet'); print(identity.fingerprint(m)); "
         "heavy = {'torch', 'torchvision', 'sklearn', 'numpy'} & set(sys.modules); assert not heavy, heavy"
     )
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
-
-
-def test_a_known_archive_is_its_published_checksum_before_it_is_there(tmp_path: Path) -> None:
-    cifar = dataset("bench.data.cifar:cifar10", tmp_path)
-    assert identity.content_hash(cifar) == "c58f30108f718f92721af3b95e74349a"
-    assert not identity.is_present(cifar)
-    checksum = "c58f30108f718f92721af3b95e74349a"
-    assert identity.where(cifar) == f"put cifar-10-python.tar.gz (md5 {checksum}) into the folder {tmp_path}"
 
 
 def test_the_digits_are_the_sha256_of_scikit_learns_file() -> None:
@@ -69,7 +61,7 @@ def test_the_digits_are_the_sha256_of_scikit_learns_file() -> None:
     file = Path(sklearn.datasets.__file__).parent / "data" / "digits.csv.gz"
     digits = dataset("bench.data.digits:read")
     assert identity.content_hash(digits) == hashlib.sha256(file.read_bytes()).hexdigest()
-    assert identity.is_present(digits)
+    assert catalogue.is_present(digits)
 
 
 def test_scikit_learn_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,24 +72,10 @@ def test_scikit_learn_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_several_files_of_scikit_learn_need_no_root() -> None:
     diabetes = dataset("bench.data.tabular:diabetes")
-    names = [path.name for path in identity.files(diabetes)]
+    names = [path.name for path in catalogue.files(diabetes)]
     assert names == ["diabetes_data_raw.csv.gz", "diabetes_target.csv.gz"]
-    assert identity.is_present(diabetes)
+    assert catalogue.is_present(diabetes)
     assert identity.content_hash(diabetes) != identity.content_hash(dataset("bench.data.tabular:breast_cancer"))
-
-
-def test_texts_are_one_file_or_train_and_test_of_either_kind(tmp_path: Path) -> None:
-    text = dataset(identity.TEXT, tmp_path)
-    with pytest.raises(UserError, match=r"d is not there: put train\.csv or train\.parquet .*dataset\.root=PATH"):
-        identity.content_hash(text)
-    (tmp_path / "train.parquet").write_bytes(b"a")
-    assert identity.files(text) == [tmp_path / "train.parquet"]
-    assert identity.content_hash(text) == identity.content_hash(dataset(identity.TEXT, tmp_path / "train.parquet"))
-    (tmp_path / "test.csv").write_bytes(b"b")
-    assert identity.files(text) == [tmp_path / "train.parquet", tmp_path / "test.csv"]
-    (tmp_path / "train.csv").write_bytes(b"c")
-    with pytest.raises(UserError, match=r"holds train\.csv and train\.parquet: remove one"):
-        identity.files(text)
 
 
 def test_the_hash_of_several_files_is_of_their_content_not_of_their_place(parquet: Dataset, tmp_path: Path) -> None:
@@ -138,21 +116,11 @@ def test_a_broken_cache_is_made_again(parquet: Dataset, tmp_path: Path, content:
     assert len(json.loads(cache.read_text())) == 2
 
 
-def test_absent_files(parquet: Dataset, tmp_path: Path) -> None:
-    assert identity.is_present(parquet)
-    (tmp_path / "train.parquet").unlink()
-    assert not identity.is_present(parquet)
-    with pytest.raises(UserError, match=r"d is not there: put train\.parquet and test\.parquet into .*dataset\.root="):
-        identity.content_hash(parquet)
-    with pytest.raises(UserError, match=r"d needs a folder: give dataset\.root=DIR"):
-        identity.is_present(dataset(PARQUET))
-
-
 def test_a_readers_own_files_are_all_below_its_root(tmp_path: Path) -> None:
     own = dataset("mine:read", tmp_path / "data")
-    assert not identity.is_present(own)
+    assert not catalogue.is_present(own)
     (tmp_path / "data" / "deep").mkdir(parents=True)
-    assert not identity.is_present(own)
+    assert not catalogue.is_present(own)
     for name in ("a.csv", "deep/b.csv"):
         (tmp_path / "data" / name).write_text(name)
     both = identity.content_hash(own)

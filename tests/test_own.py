@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench import config, data, identity, models
+from bench import catalogue, config, data, identity, models
 from bench.errors import UserError
 from bench.schema import Choice
 
@@ -85,7 +85,7 @@ def test_what_is_wrong_with_a_reader(file: Path, function: str, message: str) ->
 
 def test_a_reader_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"dataset file .*none\.py not found: .*path/to/data\.py:reader"):
-        identity.is_present(choice(f"dataset={tmp_path}/none.py:read").dataset)
+        catalogue.is_present(choice(f"dataset={tmp_path}/none.py:read").dataset)
 
 
 def test_models_by_name_and_options_of_ones_own_files(tmp_path: Path) -> None:

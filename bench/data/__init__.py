@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench import identity, schema
+from bench import catalogue, identity, schema
 from bench.data.batching import batches
 from bench.data.fitting import indexed, standardised
 from bench.data.samples import Data, Raw, Split
@@ -54,7 +54,7 @@ def _colours(train: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 
 def _read(dataset: schema.Dataset) -> Raw:
-    path = identity.reader_file(dataset)
+    path = catalogue.reader_file(dataset)
     if path is None:
         raw = _reader(dataset)(dataset)
     else:
@@ -113,11 +113,11 @@ def fetch(dataset: schema.Dataset) -> None:
 
     Downloading shows its progress on stderr.
     """
-    if identity.is_present(dataset):
+    if catalogue.is_present(dataset):
         return
-    module = None if identity.reader_file(dataset) else sys.modules[_reader(dataset).__module__]
+    module = None if catalogue.reader_file(dataset) else sys.modules[_reader(dataset).__module__]
     if module is None or not hasattr(module, "fetch"):
-        raise UserError(f"dataset {dataset.name} is not there: {identity.where(dataset)}")
+        raise catalogue.absent(dataset)
     module.fetch(dataset)
 
 

@@ -7,7 +7,7 @@ import torch
 from torchvision.datasets import CIFAR10, CIFAR100
 from torchvision.datasets.utils import check_integrity
 
-from bench import identity, schema
+from bench import catalogue, schema
 from bench.data.download import fetch as fetch  # bench.data asks a reader's module for it
 from bench.data.samples import Raw, Split
 from bench.errors import UserError
@@ -24,9 +24,9 @@ def cifar100(dataset: schema.Dataset) -> Raw:
 
 
 def _read(kind: type[CIFAR10], dataset: schema.Dataset) -> Raw:
-    if not identity.is_present(dataset):
-        raise UserError(f"dataset {dataset.name} is not there: {identity.where(dataset)}")
-    root = identity.folder(dataset)
+    if not catalogue.is_present(dataset):
+        raise catalogue.absent(dataset)
+    root = catalogue.folder(dataset)
     try:
         published = [kind(root, train=train) for train in (True, False)]
     except (RuntimeError, OSError, pickle.UnpicklingError) as error:

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from bench import identity, schema
+from bench import catalogue, schema
 from bench.data.samples import Raw, Split
 from bench.data.splits import hold_out
 from bench.errors import UserError
@@ -18,7 +18,7 @@ def read(dataset: schema.Dataset) -> Raw:
 
     Reads the file that `sklearn.datasets.load_digits` reads: importing scikit-learn costs every worker a second.
     """
-    (path,) = identity.files(dataset)
+    (path,) = catalogue.files(dataset)
     try:
         table = torch.from_numpy(np.loadtxt(path, delimiter=",", dtype=np.int64))
     except (OSError, ValueError) as error:

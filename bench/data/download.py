@@ -12,7 +12,7 @@ from pathlib import Path
 
 from torchvision.datasets.utils import calculate_md5, download_url, extract_archive
 
-from bench import identity, schema, store
+from bench import catalogue, schema, store
 from bench.errors import UserError, one_line
 
 TIMEOUT_S = 30.0
@@ -25,18 +25,18 @@ def fetch(dataset: schema.Dataset) -> None:
     An archive that is there with the published checksum is not downloaded again, a broken one is. A kill at any moment
     leaves nothing that is taken for the dataset. Raises UserError that says which file to put where.
     """
-    archive, root = identity.ARCHIVES[dataset.reader], identity.folder(dataset)
+    archive, root = catalogue.ARCHIVES[dataset.reader], catalogue.folder(dataset)
     url = dataset.url or archive.url
     try:
         with store.locked(root, archive.folder), contextlib.redirect_stdout(sys.stderr), timeout():
-            if not identity.is_present(dataset):
+            if not catalogue.is_present(dataset):
                 download_url(url, root, archive.file, archive.md5)
                 _unpack(root / archive.file, root / archive.folder)
     except (OSError, RuntimeError, ValueError, HTTPException, EOFError, tarfile.TarError) as error:
         reason = _corruption(root / archive.file, archive.md5) or one_line(error)
         raise UserError(
             f"dataset {dataset.name} cannot be fetched from {url} ({reason}): "
-            f"{identity.where(dataset)}, or name another address with dataset.url=URL"
+            f"{catalogue.where(dataset)}, or name another address with dataset.url=URL"
         ) from error
 
 

@@ -10,7 +10,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from bench import folders, identity, schema
+from bench import catalogue, folders, identity, schema
 from bench.data import download, imagenet_archives
 from bench.data.samples import Raw, Split
 from bench.data.streaming import ImageFiles, stream
@@ -22,9 +22,9 @@ CHUNK = 256
 
 def read(dataset: schema.Dataset) -> Raw:
     """Return images that stay in their files. UserError for absent or misplaced ones, and for a missing `size`."""
-    root = identity.image_folder(dataset)
+    root = catalogue.image_folder(dataset)
     if not folders.is_present(root):
-        raise UserError(f"dataset {dataset.name} is not there: {identity.where(dataset)}")
+        raise catalogue.absent(dataset)
     if dataset.size is None:
         raise UserError(f"dataset {dataset.name} needs the side of its square inputs: give dataset.size=224")
     # The plan has looked for unreadable ones: only where they are to be left out are they needed here.
@@ -60,9 +60,9 @@ def _in_memory(split: Split) -> Split:
 
 def fetch(dataset: schema.Dataset) -> None:
     """Make the folders: unpack ImageNet's archives, download Imagenette or TinyImageNet; else UserError what to do."""
-    if dataset.reader in identity.ARCHIVES:
+    if dataset.reader in catalogue.ARCHIVES:
         download.fetch(dataset)
-    elif dataset.reader == identity.IMAGENET:
+    elif dataset.reader == catalogue.IMAGENET:
         imagenet_archives.unpack(dataset)
     else:
-        raise UserError(f"dataset {dataset.name} is not there: {identity.where(dataset)}")
+        raise catalogue.absent(dataset)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torchvision.datasets import imagenet
 
-from bench import identity, schema, store
+from bench import catalogue, schema, store
 from bench.data.download import scratch_folder
 from bench.errors import UserError
 
@@ -17,10 +17,10 @@ def unpack(dataset: schema.Dataset) -> None:
     Each folder is there whole or not at all, whenever it is killed. Raises UserError that names absent or damaged
     archives (md5).
     """
-    root = identity.folder(dataset)
-    needed = [name for name in identity.IMAGENET_ARCHIVES if "train" not in name or not (root / "train").is_dir()]
+    root = catalogue.folder(dataset)
+    needed = [name for name in catalogue.IMAGENET_ARCHIVES if "train" not in name or not (root / "train").is_dir()]
     if missing := [name for name in needed if not (root / name).is_file()]:
-        raise UserError(f"dataset {dataset.name} is not there: {identity.where(dataset)} ({missing[0]} is missing)")
+        raise UserError(f"dataset {dataset.name} is not there: {catalogue.where(dataset)} ({missing[0]} is missing)")
     try:
         with store.locked(root, "unpacking"):
             imagenet.parse_devkit_archive(root)  # leaves meta.bin, which names the class of each image of val/

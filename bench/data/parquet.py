@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from bench import identity, schema
+from bench import catalogue, schema
 from bench.data.samples import Raw, Split
 from bench.errors import UserError
 
@@ -21,9 +21,9 @@ CLASSES = 10
 
 def read(dataset: schema.Dataset) -> Raw:
     """Return colour images [N, 3, H, W] and ten classes; UserError for what is absent or broken, naming the row."""
-    if not identity.is_present(dataset):
-        raise UserError(f"dataset {dataset.name} is not there: {identity.where(dataset)}")
-    (train_path, train), (test_path, test) = ((path, _split(path)) for path in identity.files(dataset))
+    if not catalogue.is_present(dataset):
+        raise catalogue.absent(dataset)
+    (train_path, train), (test_path, test) = ((path, _split(path)) for path in catalogue.files(dataset))
     if train.inputs.shape[1:] != test.inputs.shape[1:]:
         sizes = (tuple(split.inputs.shape[1:]) for split in (train, test))
         raise UserError("images of {} and {} differ in size: {} and {}".format(train_path, test_path, *sizes))

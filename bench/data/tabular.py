@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench import identity, schema
+from bench import catalogue, schema
 from bench.data.samples import Raw, Split
 from bench.data.splits import hold_out
 from bench.errors import UserError
@@ -18,14 +18,14 @@ TEST_SHARE = 0.2
 
 def breast_cancer(dataset: schema.Dataset) -> Raw:
     """Return 569 tumours: 30 features of cell nuclei; classes malignant 0, benign 1 (Street et al. 1993)."""
-    (path,) = identity.files(dataset)
+    (path,) = catalogue.files(dataset)
     table = _table(path, "breast_cancer", header=1, delimiter=",")
     return _parted(Split(table[:, :-1], table[:, -1].long()), "breast_cancer", num_classes=2)
 
 
 def diabetes(dataset: schema.Dataset) -> Raw:
     """Return 442 patients: ten features; the disease's progression a year later, 25 to 346 (Efron et al. 2004)."""
-    features, targets = (_table(path, "diabetes") for path in identity.files(dataset))
+    features, targets = (_table(path, "diabetes") for path in catalogue.files(dataset))
     return _parted(Split(features, targets), "diabetes", num_classes=None)
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from bench import identity, schema
+from bench import catalogue, schema
 from bench.data.fitting import UNKNOWN
 from bench.data.samples import Raw, Split
 from bench.data.splits import hold_out
@@ -37,9 +37,9 @@ def read(dataset: schema.Dataset) -> Raw:
     text = dataset.text
     if text is None:
         raise UserError(f"dataset {dataset.name} needs dataset.text, see conf/dataset/text.yaml")
-    if not identity.is_present(dataset):
-        raise UserError(f"dataset {dataset.name} is not there: {identity.where(dataset)}")
-    paths = identity.files(dataset)
+    if not catalogue.is_present(dataset):
+        raise catalogue.absent(dataset)
+    paths = catalogue.files(dataset)
     files = [_rows(path, text) for path in paths]
     classes = _classes(files[0][1], paths[0])
     words = [[WORD.findall(one.lower())[: text.length] for one in texts] for texts, _ in files]

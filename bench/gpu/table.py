@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from bench import config, identity
+from bench import catalogue, config
 from bench.errors import UserError
 from bench.gpu.rows import Row
 from bench.report import frame
@@ -25,8 +25,8 @@ def arguments(root: Path, passed: list[str]) -> list[str]:
 def missing(called: list[str]) -> str | None:
     """Return why the run's data cannot be read, None where they lie there. Raises UserError for a wrong argument."""
     datasets = [choice.dataset for choice in config.load(called).choices]
-    absent = [dataset for dataset in datasets if not identity.is_present(dataset)]
-    return f"dataset {absent[0].name} is not there: {identity.where(absent[0])}" if absent else None
+    absent = [dataset for dataset in datasets if not catalogue.is_present(dataset)]
+    return f"dataset {absent[0].name} is not there: {catalogue.where(absent[0])}" if absent else None
 
 
 def run(root: Path, passed: list[str], report: Path, deadline: float) -> list[Row]:

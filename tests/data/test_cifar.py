@@ -17,7 +17,7 @@ import pytest
 import torch
 from torchvision.datasets import CIFAR10, CIFAR100
 
-from bench import identity
+from bench import catalogue
 from bench.data import cifar, download, fetch
 from bench.errors import UserError
 from bench.schema import Dataset
@@ -33,7 +33,7 @@ def md5(data: bytes) -> str:
 
 def published_members(name: str) -> dict[str, bytes]:
     """Return file name -> pickle as the publisher's: rows of 3,072 bytes (all red, all green, all blue), labels."""
-    archive = identity.ARCHIVES[READERS[name]]
+    archive = catalogue.ARCHIVES[READERS[name]]
     generator, members = np.random.default_rng(0), {}
     for member in archive.members:
         if "meta" in member:
@@ -109,10 +109,10 @@ def name(request: pytest.FixtureRequest) -> str:
 def members(name: str, site: Site, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
     """Publish a small archive in the real one's place."""
     content = published_members(name)
-    archive = identity.ARCHIVES[READERS[name]]
+    archive = catalogue.ARCHIVES[READERS[name]]
     site.body = packed(archive.folder, content)
     small = replace(archive, url=f"{site.url}/{archive.file}", md5=md5(site.body))
-    monkeypatch.setitem(identity.ARCHIVES, READERS[name], small)
+    monkeypatch.setitem(catalogue.ARCHIVES, READERS[name], small)
     kind = KINDS[name]
     for attribute in ("train_list", "test_list"):
         listed = [[member, md5(content[member])] for member, _ in getattr(kind, attribute)]
@@ -132,7 +132,7 @@ def read(dataset: Dataset) -> Any:
 
 @pytest.mark.parametrize("of", ["cifar10", "cifar100"])
 def test_the_published_archives_are_torchvisions(of: str) -> None:
-    archive, kind = identity.ARCHIVES[READERS[of]], KINDS[of]
+    archive, kind = catalogue.ARCHIVES[READERS[of]], KINDS[of]
     assert (archive.url, archive.file, archive.md5) == (kind.url, kind.filename, kind.tgz_md5)
     listed = [*kind.train_list, *kind.test_list, [kind.meta["filename"]]]
     assert archive.folder == kind.base_folder
@@ -142,7 +142,7 @@ def test_the_published_archives_are_torchvisions(of: str) -> None:
 def test_what_is_published_is_downloaded_once_and_read(
     dataset: Dataset, members: dict[str, bytes], site: Site, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert not identity.is_present(dataset)
+    assert not catalogue.is_present(dataset)
     fetch(dataset)
     asked = len(site.requests)
     fetch(dataset)
@@ -167,9 +167,9 @@ def test_another_address(dataset: Dataset, site: Site) -> None:
 
 
 def test_an_archive_put_there_by_hand_is_unpacked_without_network(dataset: Dataset, site: Site) -> None:
-    root = identity.folder(dataset)
+    root = catalogue.folder(dataset)
     root.mkdir()
-    (root / identity.ARCHIVES[dataset.reader].file).write_bytes(site.body)
+    (root / catalogue.ARCHIVES[dataset.reader].file).write_bytes(site.body)
     fetch(dataset)
     assert site.requests == []
     read(dataset)
@@ -188,11 +188,11 @@ def test_offline_one_line_names_the_file_its_checksum_and_the_folder(dataset: Da
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/archive.tar.gz"
         with pytest.raises(UserError) as error:
             fetch(dataset.model_copy(update={"url": url}))
-    message, archive = str(error.value), identity.ARCHIVES[dataset.reader]
-    for part in (dataset.name, url, archive.file, archive.md5, str(identity.folder(dataset)), "dataset.url=URL"):
+    message, archive = str(error.value), catalogue.ARCHIVES[dataset.reader]
+    for part in (dataset.name, url, archive.file, archive.md5, str(catalogue.folder(dataset)), "dataset.url=URL"):
         assert part in message
     assert "\n" not in message
-    assert not identity.is_present(dataset)
+    assert not catalogue.is_present(dataset)
 
 
 def test_a_server_that_sends_nothing_is_given_up(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,7 +210,7 @@ def test_a_broken_off_download_is_not_taken_and_the_next_try_mends_it(dataset: D
     site.sent = len(site.body) // 2
     with pytest.raises(UserError, match=r"cifar-.*gz is incomplete or corrupt, its md5 is .*: put cifar-"):
         fetch(dataset)
-    assert not identity.is_present(dataset)
+    assert not catalogue.is_present(dataset)
     site.sent = None
     fetch(dataset)
     read(dataset)
@@ -220,7 +220,7 @@ def test_the_wrong_archive_is_refused(dataset: Dataset, site: Site) -> None:
     site.body = b"<html>Please log in</html>"
     with pytest.raises(UserError, match="is incomplete or corrupt, its md5 is " + md5(site.body)):
         fetch(dataset)
-    assert not identity.is_present(dataset)
+    assert not catalogue.is_present(dataset)
 
 
 def test_a_kill_while_unpacking_leaves_nothing_that_counts(
@@ -230,7 +230,7 @@ def test_a_kill_while_unpacking_leaves_nothing_that_counts(
         pass
 
     def killed(archive: Path, scratch: Path) -> None:
-        folder = scratch / identity.ARCHIVES[dataset.reader].folder
+        folder = scratch / catalogue.ARCHIVES[dataset.reader].folder
         folder.mkdir(parents=True)
         (folder / "half").write_bytes(b"half")
         raise Killed
@@ -239,18 +239,18 @@ def test_a_kill_while_unpacking_leaves_nothing_that_counts(
         patch.setattr(download, "extract_archive", killed)
         with pytest.raises(Killed):
             fetch(dataset)
-    assert not identity.is_present(dataset)
+    assert not catalogue.is_present(dataset)
     asked = len(site.requests)
     fetch(dataset)
     assert len(site.requests) == asked > 0
-    archive = identity.ARCHIVES[dataset.reader]
-    assert {path.name for path in identity.folder(dataset).iterdir()} == {archive.file, archive.folder, "locks"}
+    archive = catalogue.ARCHIVES[dataset.reader]
+    assert {path.name for path in catalogue.folder(dataset).iterdir()} == {archive.file, archive.folder, "locks"}
     read(dataset)
 
 
 def test_a_file_with_another_checksum_is_named(dataset: Dataset, members: dict[str, bytes]) -> None:
     fetch(dataset)
-    for path in identity.files(dataset):
+    for path in catalogue.files(dataset):
         whole = path.read_bytes()
         path.write_bytes(whole[:-1] + b"?")
         with pytest.raises(UserError, match=f"{path.name} is corrupt: remove the folder .* and run again") as error:

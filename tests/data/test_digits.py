@@ -6,7 +6,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from bench import identity
+from bench import catalogue
 from bench.data.digits import read
 from bench.errors import UserError
 from bench.schema import Dataset
@@ -41,6 +41,6 @@ def test_a_broken_file_is_named(
     make_dataset: Callable[..., Dataset], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "digits.csv.gz").write_bytes(b"no gzip")
-    monkeypatch.setattr(identity, "_sklearn_folder", lambda: tmp_path)
+    monkeypatch.setattr(catalogue, "sklearn_folder", lambda: tmp_path)
     with pytest.raises(UserError, match=r"cannot be read from .*digits\.csv\.gz.*install scikit-learn"):
         read(make_dataset())

@@ -16,7 +16,7 @@ import torch
 import yaml
 from torchvision.datasets import imagenet as torchvisions
 
-from bench import config, identity
+from bench import catalogue, config, identity
 from bench.data import fetch, load
 from bench.data.streaming import ImageFiles
 from bench.errors import UserError
@@ -75,7 +75,7 @@ def archives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The three archives of a small ImageNet as published: a tar of tars, a flat tar, a devkit."""
     source, root = image_folder(tmp_path / "source"), tmp_path / "root"
     root.mkdir()
-    (train, val, devkit) = (root / name for name in identity.IMAGENET_ARCHIVES)
+    (train, val, devkit) = (root / name for name in catalogue.IMAGENET_ARCHIVES)
     inner = {}
     for name in CLASSES:
         archived(
@@ -102,7 +102,7 @@ def archives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_imagenet_from_the_published_archives(archives: Path, tmp_path: Path) -> None:
     dataset = configured("imagenet", archives)
-    assert not identity.is_present(dataset)
+    assert not catalogue.is_present(dataset)
     fetch(dataset)
     (train, val), (_, source) = identity.images(dataset), identity.images(configured("imagenet", tmp_path / "source"))
     assert (len(train.paths), train.labels) == (40, [i for i in range(4) for _ in range(10)])
@@ -122,7 +122,7 @@ def test_archives_that_are_absent_or_damaged(archives: Path) -> None:
 
 
 def test_the_archives_are_those_that_torchvision_knows() -> None:
-    assert dict(torchvisions.ARCHIVE_META.values()) == identity.IMAGENET_ARCHIVES
+    assert dict(torchvisions.ARCHIVE_META.values()) == catalogue.IMAGENET_ARCHIVES
 
 
 def test_tiny_imagenet_is_unpacked_and_held_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,8 +137,8 @@ def test_tiny_imagenet_is_unpacked_and_held_in_memory(tmp_path: Path, monkeypatc
             f"{path.parent.name}_{path.name}\t{path.parent.name}\t0\t0\n" for path in (source / "val").rglob("*.JPEG")
         ]
         zipped.writestr("tiny-imagenet-200/val/val_annotations.txt", "".join(lines))
-    published = identity.ARCHIVES[identity.TINY_IMAGENET]
-    monkeypatch.setitem(identity.ARCHIVES, identity.TINY_IMAGENET, replace(published, md5=md5(archive)))
+    published = catalogue.ARCHIVES[catalogue.TINY_IMAGENET]
+    monkeypatch.setitem(catalogue.ARCHIVES, catalogue.TINY_IMAGENET, replace(published, md5=md5(archive)))
     dataset = configured("tiny_imagenet", archive.parent)
     fetch(dataset)
     data = load(dataset, CPU)

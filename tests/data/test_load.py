@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 
-from bench import identity
+from bench import catalogue
 from bench.data import Data, Raw, Split, fetch, load
 from bench.errors import UserError
 from bench.schema import Dataset
@@ -156,7 +156,7 @@ def test_configurations_hold_no_other_fields(name: str, tmp_path: Path) -> None:
     root = {"root": str(tmp_path)} if name == "cifar10_parquet" else {}
     dataset = configured(name, **root)
     assert dataset.name == name
-    assert identity.where(dataset)
+    assert catalogue.where(dataset)
 
 
 def test_the_digits_constants_are_those_of_its_training_split() -> None:

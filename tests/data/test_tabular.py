@@ -4,7 +4,7 @@ import pytest
 import torch
 from sklearn import datasets
 
-from bench import identity, schema
+from bench import catalogue, schema
 from bench.data import Data, load, scoring_batches, tabular
 from bench.errors import UserError
 
@@ -53,7 +53,7 @@ def test_diabetes_is_a_regression_with_a_random_scoring_set() -> None:
 
 def test_a_broken_file_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "breast_cancer.csv").write_text("569,30\n1,none\n")
-    monkeypatch.setattr(identity, "_sklearn_folder", lambda: tmp_path)
+    monkeypatch.setattr(catalogue, "sklearn_folder", lambda: tmp_path)
     with pytest.raises(UserError, match=r"cannot be read from .*breast_cancer\.csv.*install scikit-learn"):
         tabular.breast_cancer(configured("breast_cancer"))
 
