@@ -64,7 +64,7 @@ def _verb(arguments: list[str]) -> int:
     # A verb's module is imported when it is asked for, so that help and list stay quick.
     main = importlib.import_module(f"bench.verbs.{verb.replace('-', '_')}").main
     if {"--help", "-h"} & {*rest}:
-        print(f"{verb}: {VERBS[verb]}\n\n{inspect.getdoc(main)}\n\nKeys and their defaults: conf/config.yaml.")
+        print(f"{verb}: {VERBS[verb]}\n\n{inspect.getdoc(main)}\n\nKeys of a run and their defaults: conf/config.yaml.")
         return 0
     return int(main(rest))
 

@@ -202,7 +202,7 @@ def load_records(root: str | Path, skip: Callable[[CorruptError], None] | None =
     """Return every record of a folder as a DataFrame, one row a cell, with COLUMNS; needs no torch.
 
     `root` is an OUT folder (results/runs) or a published one (with records.parquet). Raises UserError where there is
-    neither, CorruptError for a record that does not hold, or tells `skip` of it and leaves it out.
+    no such folder (one without records has no rows), CorruptError for a record that does not hold, or tells `skip` of it and leaves it out.
     """
     return load(root, skip).frame
 

@@ -1,4 +1,4 @@
-"""The initialisation of all built-in networks (He et al. 2015, arXiv:1502.01852)."""
+"""The initialisation of the built-in networks but resnet18_cifar and text_transformer (He et al. 2015, 1502.01852)."""
 
 from torch import nn
 

@@ -58,9 +58,10 @@ class Sweep:
 def main(arguments: list[str]) -> int:
     """Time the finished cells of the lowest seed, write OUT/latency/EXPERIMENT.json and the tables.
 
-    The settings are a run's, and batch=[1,32] dtype=[fp32,bf16,fp16] engine=[eager,compile,onnx] timed_threads=[1,2]
-    timed_device=[cpu,cuda], each of which has a default (see Sweep). What was timed before, elsewhere or with others of
-    these, stays in the file. Returns 1 where a cell could not be timed.
+    The settings are a run's, and batch=[1,32] dtype=[fp32,bf16] (fp16 too) engine=[eager,compile,onnx], as they are
+    unless given; timed_threads=[1,2], else one and all cores; timed_device=[cpu,cuda], else the CPU, and CUDA where the
+    cells were made there. What was timed before, elsewhere or with others of these, stays in the file. Returns 1 where
+    a cell could not be timed.
     """
     own = [argument for argument in arguments if argument.partition("=")[0] in KEYS]
     sweep = parsed(own)

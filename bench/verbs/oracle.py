@@ -67,7 +67,8 @@ class Net:
 def main(arguments: list[str]) -> int:
     """Measure what is missing, write tables and figure to OUT/oracle; return 1 where a net or a criterion failed.
 
-    The settings are a run's; the axes in FREE have no effect.
+    The settings are a run's; scope, ablation, target_kind, budget, sparsity, when, schedule, finetune and
+    finetune_epochs have no effect.
     """
     settings = config.load(arguments)
     root = Path(settings.out)
