@@ -201,8 +201,9 @@ def cell_folders(root: Path) -> Iterable[Path]:
 def load_records(root: str | Path, skip: Callable[[CorruptError], None] | None = None) -> "pd.DataFrame":
     """Return every record of a folder as a DataFrame, one row a cell, with COLUMNS; needs no torch.
 
-    `root` is an OUT folder (results/runs) or a published one (with records.parquet). Raises UserError where there is
-    no such folder (one without records has no rows), CorruptError for a record that does not hold, or tells `skip` of it and leaves it out.
+    `root` is an OUT folder (results/runs) or a published one (with records.parquet). One without records
+    has no rows. Raises UserError where there is no such folder, CorruptError for a record that does not hold, or tells
+    `skip` of it and leaves it out.
     """
     return load(root, skip).frame
 
