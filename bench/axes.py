@@ -64,7 +64,7 @@ class Scope(Frozen):
 
     name: Literal["global", "layer", "erk", "lamp", "threshold", "row"]
     min_keep: NonNegative | None = None
-    """Weights (or filters) that every layer keeps: a count, or a share below 1. null = 1 for row and filters, else 0."""
+    """Weights (or filters) that every layer keeps: a count, or a share below 1. null: 1 for row and filters, else 0."""
     value: NonNegative | None = None
     """Lowest score that `threshold` keeps, in place of a sparsity."""
 

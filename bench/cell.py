@@ -61,7 +61,8 @@ class Cell(Frozen):
     # NUMERICS.
 
     @cached_property
-    def _data(self) -> dict[str, Any]:
+    def data(self) -> dict[str, Any]:
+        """Return what of the data is part of the identity."""
         # A reader in a user's own file is known by its code, which is part of the hash.
         paths = {"title", "root", "url", *(("reader",) if ".py:" in self.dataset.reader else ())}
         return {
@@ -70,17 +71,21 @@ class Cell(Frozen):
         }
 
     @cached_property
-    def _net(self) -> dict[str, Any]:
+    def network(self) -> dict[str, Any]:
+        """Return what of the network is part of the identity."""
         paths = {"weights", *(("factory",) if self.model_hash else ())}
-        hashes = [self.model_hash, self.weights_hash]
         return {
             "model": self.model.model_dump(exclude=paths, exclude_defaults=True),
-            "hashes": hashes,
-            "seed": self.seed,
+            "hashes": [self.model_hash, self.weights_hash],
         }
 
+    @property
+    def _net(self) -> dict[str, Any]:
+        return self.network | {"seed": self.seed}
+
     @cached_property
-    def _training(self) -> dict[str, Any]:
+    def training(self) -> dict[str, Any]:
+        """Return what of the recipe is part of the identity; the epochs of fine-tuning are an axis."""
         return self.recipe.model_dump(exclude={"source", "finetune_epochs"}, exclude_defaults=True)
 
     @cached_property
@@ -93,17 +98,17 @@ class Cell(Frozen):
         own = self.model_dump(
             exclude={"dataset", "model", "recipe", "criterion_file", "environment", "dataset_hash", "model_hash"}
         )
-        return digest([own, self._data, self._net, self._training, self._environment])
+        return digest([own, self.data, self._net, self.training, self._environment])
 
     @cached_property
     def dense_key(self) -> str:
         """Key of the dense checkpoint, shared by all criteria."""
-        return digest([self._data, self._net, self._training, self._environment])
+        return digest([self.data, self._net, self.training, self._environment])
 
     @cached_property
     def scores_key(self) -> str:
         """Key of the scores of the untouched checkpoint, shared by all sparsities, scopes and fine-tunings."""
-        checkpoint = self.dense_key if self.when != "init" else [self._data, self._net, self._environment]
+        checkpoint = self.dense_key if self.when != "init" else [self.data, self._net, self._environment]
         criterion = [self.criterion, self.criterion_options, self.fingerprint, self.form]
         return digest([checkpoint, criterion, self.scoring.model_dump(), self.score_mode, self.recipe.loss])
 
@@ -203,7 +208,7 @@ class Cell(Frozen):
             "threads": self.environment.threads,
             "torch": self.environment.torch,
             "numerics": self.environment.numerics,
-            "recipe_hash": digest(self._training),
+            "recipe_hash": digest(self.training),
             "dataset_hash": self.dataset_hash,
         }
 

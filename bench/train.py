@@ -44,7 +44,9 @@ class Trainer:
         self.steps_per_epoch = steps_per_epoch(data, recipe)
         self.optimizer = make_optimizer(model, recipe)
         self.loss_fn = loss_function(recipe, smoothing=True)
-        self._scales = [m.weight for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        self._scales = [
+            m.weight for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.affine
+        ]
         self.masks: Masks = {}
         self.observe: Callable[[nn.Module], None] | None = None
         """Called at each step when the gradients of the loss are there, before any penalty and the optimiser's move."""
@@ -110,7 +112,8 @@ class Trainer:
             self.observe(self.model)
         if self.recipe.gamma_l1:
             for scale in self._scales:
-                scale.grad.add_(scale.detach().sign(), alpha=self.recipe.gamma_l1)  # type: ignore[union-attr]
+                if scale.grad is not None:  # the forward pass may leave a layer out
+                    scale.grad.add_(scale.detach().sign(), alpha=self.recipe.gamma_l1)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return loss.detach() * len(targets)

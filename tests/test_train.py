@@ -275,6 +275,28 @@ def test_an_observer_sees_the_gradient_of_the_loss_alone() -> None:
     assert all(torch.equal(a, b) for a, b in zip(*seen, strict=True))
 
 
+def test_the_penalty_moves_the_scales_that_are_used() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(16, 3)
+            self.plain, self.scaled, self.idle = nn.BatchNorm1d(3, affine=False), nn.BatchNorm1d(3), nn.BatchNorm1d(3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.scaled(self.plain(self.linear(x.flatten(1))))  # type: ignore[no-any-return]
+
+    model = Net()
+    scales = []
+    for penalty in (0.0, 0.25):
+        one = trainer(copy.deepcopy(model), data(), recipe(gamma_l1=penalty))
+        one.run(1, lambda row: None)
+        scales.append([one.model.get_parameter(f"{name}.weight").detach() for name in ("scaled", "idle")])
+    (free, idle), (penalised, still) = scales
+    torch.testing.assert_close(penalised, free - 0.1 * 0.25)  # the rate times the penalty; all scales began at 1
+    assert torch.equal(idle, torch.ones(3))
+    assert torch.equal(still, torch.ones(3))
+
+
 @pytest.mark.parametrize("filled", [True, False])
 def test_memory_is_filled_after_training_as_before_it_and_not_in_between(
     filled: bool, monkeypatch: pytest.MonkeyPatch

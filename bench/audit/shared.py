@@ -9,8 +9,8 @@ from bench.audit.findings import Findings
 from bench.report.frame import ENVIRONMENT
 
 SAME = "criteria are compared under one machine, data and recipe"
-PATHS = {"dataset": ("title", "root", "url"), "model": ("weights",), "recipe": ("source",)}
-"""What is no part of a result's identity."""
+PARTS = {"dataset": "data", "model": "network", "recipe": "training"}
+"""Group of the configuration -> what of it is part of a cell's identity (bench.cell.Cell)."""
 SEED = "a seed used twice is no second measurement"
 
 
@@ -39,8 +39,8 @@ def _check_environment(table: Table, entries: list[Entry], findings: Findings) -
     for cells in _by(scored, ("score_mode",)).values():
         for name in ("score_samples", "score_batch"):
             _check_same(table.where, name, {entry: entry.columns.get(name) for entry in cells}, findings)
-    for name, paths in PATHS.items():
-        configs = {e: {k: v for k, v in e.config[name].items() if k not in paths} for e in entries if e.config}
+    for name, part in PARTS.items():
+        configs = {entry: getattr(entry.cell, part) for entry in entries if entry.cell}
         _check_same(table.where, f"configuration of the {name}", configs, findings)
     _check_same(table.where, "configuration of the scoring set", _configs(scored, "scoring"), findings)
 

@@ -4,10 +4,11 @@ import json
 import re
 import shlex
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any
 
+import criteria
 from bench.cell import CONTROLS, quoted
-from bench.report.style import KNOWN
 
 AXES = "granularity scope schedule when ablation target_kind score_mode precision device threads".split()
 
@@ -30,8 +31,8 @@ def command(plan: Mapping[str, Any], columns: Mapping[str, Any], config: Mapping
     """Return the shell command whose plan is this cell and its controls (for a control: one cell more).
 
     plan: as OUT/plans keeps it; columns: the cell's, as a plan holds them, None where a value does not apply; config:
-    the record's, without which paths of data and weights are left to the experiment. A criterion that is no built-in
-    one is named as a file, since a record does not keep the place of its file.
+    the record's, without which paths of data and weights are left to the experiment. A criterion that is neither built
+    in nor installed is named as a file, since a record does not keep the place of its file.
     """
     named, config = dict(columns), config or {}
     if named["criterion"] in CONTROLS:
@@ -83,8 +84,13 @@ def _model(name: str, factory: str, options: Mapping[str, Any] | None) -> str:
     return factory if ".py:" in factory else name
 
 
+@cache
+def _available() -> frozenset[str]:
+    return frozenset(criteria.available())
+
+
 def _criterion(columns: Mapping[str, Any], config: Mapping[str, Any]) -> str:
-    name = columns["criterion"] if columns["criterion"] in KNOWN else f"{columns['criterion']}.py"
+    name = columns["criterion"] if columns["criterion"] in _available() else f"{columns['criterion']}.py"
     if options := config.get("criterion_options", {}):
         return _spelled({"name": name} | options)
     given = str(columns["criterion_options"] or "") if not config else ""

@@ -57,6 +57,12 @@ def _words(line: str) -> list[str]:
     return words
 
 
+def test_what_is_no_part_of_an_identity_may_differ(copied: Path, audited: Audit) -> None:
+    run(copied, "criterion=[taylor,magnitude]", "recipe.finetune_epochs=9", "finetune_epochs=2", "seed=[0,1,2]")
+    status, text = audited(copied)
+    assert status == 0, text
+
+
 def test_a_resumed_run_and_a_larger_one_beside_it_are_accepted(base: Path, copied: Path, audited: Audit) -> None:
     for folder, _ in list(records(copied))[::2]:
         shutil.rmtree(folder)

@@ -6,6 +6,7 @@ import pytest
 
 from bench import config, plan
 from bench.cell import CONTROLS, Cell
+from bench.report import command as commands
 from bench.report.command import command
 from tests.helpers import plugin
 
@@ -54,6 +55,16 @@ def test_the_command_of_a_control_plans_it() -> None:
     given = planned(RUNS[7])
     for control in given.cells[:2]:
         assert control in command_plans(given, control)
+
+
+def test_a_criterion_that_is_installed_goes_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    plugin(tmp_path, "return {}", name="theirs")
+    given = planned(["criterion=theirs.py", "sparsity=0.5", "seed=0"])
+    columns = pruned(given.cells)[0].columns()
+    assert "criterion='theirs.py'" in command(given.to_json(), columns, None).replace("'\"'\"'", "'")
+    monkeypatch.setattr(commands, "_available", lambda: {"theirs"})
+    assert " criterion=theirs " in command(given.to_json(), columns, None)
 
 
 def test_own_files_and_strange_options_come_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
