@@ -21,6 +21,11 @@ def unpack(data: bytes, device: torch.device) -> dict[str, Tensor]:
     return {key: tensor.to(device) for key, tensor in load(data).items()}
 
 
+def read(folder: Path, name: str, device: torch.device) -> dict[str, Tensor]:
+    """Return the named tensors of a record's file; CorruptError where they are not those that were written."""
+    return unpack(store.read_artefact(folder, name), device)
+
+
 def save_state(path: Path, state: dict[str, Any]) -> None:
     """Write the state of an unfinished training (tensors, numbers, lists)."""
     buffer = io.BytesIO()

@@ -16,8 +16,9 @@ from bench.lineage import Lineage
 from bench.loss import loss_function
 from bench.measure.accuracy import BATCH, evaluate
 from bench.measure.memory import PeakMemory
+from bench.mode import set_kernels
 from bench.prune import all_kept, structure_of
-from bench.run import initial, set_tf32, sizes
+from bench.run import initial, sizes
 from bench.score import load, score, scoring_set
 from bench.stage import Workbench
 from bench.tasks import Price
@@ -36,7 +37,7 @@ def calibrate(cells: Sequence[Cell], bench: Workbench) -> Price:
     peak = PeakMemory(bench.device)
     started = _clock()
     (cell, *_), pruned = cells, [cell for cell in cells if cell.score_mode]
-    set_tf32(cell)
+    set_kernels(tf32=cell.environment.precision == "tf32")
     samples = data.load(cell.dataset, bench.device)
     load_s = _clock() - started
     model = initial(cell, samples, bench.device)

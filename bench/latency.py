@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench import artefacts, data, store
+from bench import artefacts, data
 from bench.axes import NM
 from bench.cell import Cell
 from bench.data import Data, batches
@@ -98,7 +98,7 @@ class Networks:
         self.masked = self._network(cell.id)
 
     def _stored(self, cell: str, name: str) -> dict[str, Tensor]:
-        return artefacts.unpack(store.read_artefact(self.bench.root / "cells" / cell, name), self.bench.device)
+        return artefacts.read(self.bench.root / "cells" / cell, name, self.bench.device)
 
     def _network(self, cell: str) -> nn.Module:
         model = initial(self.cell, self.samples, self.bench.device)

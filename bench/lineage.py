@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from bench import artefacts
-from bench.masks import Masks
+from bench.masks import Masks, in_order
 from bench.stage import Workbench
 from bench.structured import Structure
 from bench.train import Trainer
@@ -44,9 +44,8 @@ class Lineage:
         """Become what `notes` and `tensors` were taken of."""
         self.curves, self.columns = notes["curves"], notes["columns"]
         self.model.load_state_dict(below("model/", tensors))
-        masks, self.pruned = below("masks/", tensors), below("pruned/", tensors)
-        # In the order of the layers, which files of tensors do not keep.
-        self.masks = {name: masks[name] for name, _ in self.model.named_parameters() if name in masks}
+        self.masks = in_order(self.model, below("masks/", tensors))
+        self.pruned = below("pruned/", tensors)
 
 
 def below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import wandb
 
 Kind = Literal["wandb", "none"]
+PROJECT = "pruning-bench"
 PROBE_S = 5.0  # the longest the probe of the W&B server may take
 INIT_S = 20.0  # the longest the opening of an online run may take; wandb itself would wait 90 s
 GRACE_S = 5.0  # how long the serving process may still flush after its parent was killed
@@ -68,15 +69,15 @@ class Logger:
         """Pass one message on."""
 
 
-def open_logger(kind: Kind, experiment: str, folder: Path, project: str = "pruning-bench") -> Logger:
+def open_logger(kind: Kind, experiment: str, folder: Path) -> Logger:
     """Return the logger of one run of `experiment`, whose results lie in `folder`: W&B's files go to `folder`/wandb.
 
-    `WANDB_MODE=disabled` is `none`; `WANDB_PROJECT` beats `project`. A machine that cannot start W&B still runs.
+    `WANDB_MODE=disabled` is `none`; `WANDB_PROJECT` beats PROJECT. A machine that cannot start W&B still runs.
     """
     if kind == "none" or os.environ.get("WANDB_MODE") == "disabled":
         return Logger()
     try:
-        return WandbLogger(experiment, folder, project)
+        return WandbLogger(experiment, folder)
     except (OSError, RuntimeError) as error:
         return Logger(f"W&B did not start ({error}); the records are not affected.")
 
@@ -84,7 +85,7 @@ def open_logger(kind: Kind, experiment: str, folder: Path, project: str = "pruni
 class WandbLogger(Logger):
     """Sends each message to the serving process, by a thread that alone may wait for it."""
 
-    def __init__(self, experiment: str, folder: Path, project: str) -> None:
+    def __init__(self, experiment: str, folder: Path) -> None:
         """Start the process and the thread; raises OSError or RuntimeError where the system refuses one."""
         super().__init__()
         self._queue: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
@@ -96,7 +97,7 @@ class WandbLogger(Logger):
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             bufsize=0,  # a buffer held by the thread could stop the interpreter from exiting
-            env=_environment(folder.absolute() / "wandb", project),
+            env=_environment(folder.absolute() / "wandb"),
             start_new_session=True,  # Ctrl-C is the run's business
         )
         threading.Thread(target=self._feed, name="wandb-feed", daemon=True).start()
@@ -139,9 +140,9 @@ class WandbLogger(Logger):
                     rest = rest[pipe.write(rest) :]
 
 
-def _environment(folder: Path, project: str) -> dict[str, str]:
+def _environment(folder: Path) -> dict[str, str]:
     """Return the serving process's environment: files in `folder`, no telemetry, no git, no other run's service."""
-    defaults = {"WANDB_PROJECT": project, "WANDB_ERROR_REPORTING": "false", "WANDB_DISABLE_GIT": "true"}
+    defaults = {"WANDB_PROJECT": PROJECT, "WANDB_ERROR_REPORTING": "false", "WANDB_DISABLE_GIT": "true"}
     places = {"WANDB_CACHE_DIR": str(folder / "cache"), "WANDB_DATA_DIR": str(folder / "cache")}
     inherited = {key: value for key, value in os.environ.items() if key != "WANDB_SERVICE"}
     return defaults | inherited | places

@@ -57,6 +57,11 @@ def select(
     }
 
 
+def in_order(model: nn.Module, masks: Masks) -> Masks:
+    """Return the masks in the order of the model's parameters, which files of tensors do not keep."""
+    return {name: masks[name] for name, _ in model.named_parameters() if name in masks}
+
+
 def threshold(scores: dict[str, Tensor], value: float, within: Masks | None = None) -> Masks:
     """Return the masks that keep every score of at least `value`; `within` as in `select`."""
     _check(scores, within)

@@ -18,9 +18,9 @@ from bench.errors import UserError
 from bench.lineage import Lineage
 from bench.loss import Loss, loss_function
 from bench.measure.accuracy import BATCH
-from bench.mode import in_mode
+from bench.mode import in_mode, set_kernels
 from bench.prune import Pruner, structure_of
-from bench.run import become_dense, initial, set_tf32
+from bench.run import become_dense, initial
 from bench.score import taking_part
 from bench.seeds import generator
 from bench.stage import Made, Workbench
@@ -121,7 +121,7 @@ class Oracle:
 
     def _train(self, cell: Cell) -> Net:
         samples = self._samples(cell)
-        set_tf32(cell)
+        set_kernels(tf32=cell.environment.precision == "tf32")
         model = initial(cell, samples, self.bench.device)
         lineage = Lineage(model, structure_of(cell, model, samples))
         become_dense(cell, lineage, samples, self.bench)

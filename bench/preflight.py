@@ -86,8 +86,7 @@ class Preflight:
         key = (type(cell.granularity), cell.prunable)
         if key not in self._structures:
             self._structures[key] = structure_of(cell, model, samples)
-        found = self._structures[key]
-        return found and found.of(cell)
+        return self._structures[key]
 
     def _trial_scores(self, cell: Cell, samples: Data, model: nn.Module) -> dict[str, Tensor]:
         criterion = load(cell)

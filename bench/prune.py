@@ -67,7 +67,7 @@ class Pruner:
         try:
             if lineage.structure is not None:
                 coupled = str(self.criterion.description.facts["COUPLED"])
-                return lineage.structure.select(lineage.model, scores, coupled, lineage.masks, target)
+                return lineage.structure.select(self.cell, lineage.model, scores, coupled, lineage.masks, target)
             return select_weights(self.cell, scores, lineage.masks, target, taking_part(self.cell, lineage.model))
         except ValueError as error:
             raise UserError(f"{self.cell.criterion}: {error}") from error

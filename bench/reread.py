@@ -4,11 +4,9 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from bench import artefacts, data, store
 from bench.axes import Iterative, OneShot
@@ -16,10 +14,11 @@ from bench.cell import CONTROLS, Cell
 from bench.data import Data
 from bench.errors import UserError
 from bench.lineage import Lineage, copied
-from bench.masks import Masks, apply_masks_
+from bench.masks import Masks, apply_masks_, in_order
 from bench.measure import machine
+from bench.mode import set_kernels
 from bench.prune import Pruner, structure_of
-from bench.run import ablate, become_dense, initial, read_pruned, read_test, set_tf32, sizes
+from bench.run import ablate, become_dense, initial, read_pruned, read_test, sizes
 from bench.schedule import pruning_steps
 from bench.stage import Made, Workbench
 from bench.store import MASKS, PRUNED, TENSORS, WEIGHTS
@@ -41,7 +40,7 @@ class Archive(Workbench):
         facts = store.read_record(folder)
         if facts is None:
             raise AbsentError(f"stages/{key} is not stored any more")
-        return facts, artefacts.unpack(store.read_artefact(folder, TENSORS), self.device)
+        return facts, artefacts.read(folder, TENSORS, self.device)
 
 
 def reread(cell: Cell, bench: Workbench) -> Reread:
@@ -51,7 +50,7 @@ def reread(cell: Cell, bench: Workbench) -> Reread:
     """
     archive = Archive(bench.root, bench.device, bench.tell)
     torch.set_num_threads(cell.environment.threads)
-    set_tf32(cell)
+    set_kernels(tf32=cell.environment.precision == "tf32")
     samples = data.load(cell.dataset, bench.device)
     here = machine.describe(bench.device)
     found = Reread({"cpu": here["cpu"], "gpu": here["gpu"], "torch": version("torch")})
@@ -88,14 +87,9 @@ def _stored(cell: Cell, samples: Data, bench: Workbench) -> Lineage:
     """Return the final network of a cell."""
     folder = bench.root / "cells" / cell.id
     lineage = _fresh(cell, samples, bench)
-    lineage.model.load_state_dict(_tensors(folder, WEIGHTS, bench))
-    masks = _tensors(folder, MASKS, bench)
-    lineage.masks = {name: masks[name] for name, _ in lineage.model.named_parameters() if name in masks}
+    lineage.model.load_state_dict(artefacts.read(folder, WEIGHTS, bench.device))
+    lineage.masks = in_order(lineage.model, artefacts.read(folder, MASKS, bench.device))
     return lineage
-
-
-def _tensors(folder: Path, name: str, bench: Workbench) -> dict[str, Tensor]:
-    return artefacts.unpack(store.read_artefact(folder, name), bench.device)
 
 
 def _read_pruned(cell: Cell, masks: Masks, samples: Data, archive: Archive, found: Reread) -> None:
@@ -110,7 +104,7 @@ def _read_pruned(cell: Cell, masks: Masks, samples: Data, archive: Archive, foun
             found.moved = sum(int((again.masks[name] != mask).sum()) for name, mask in masks.items())
     lineage = again or _fresh(cell, samples, archive)
     if (folder / PRUNED).is_file():
-        lineage.model.load_state_dict(_tensors(folder, PRUNED, archive))
+        lineage.model.load_state_dict(artefacts.read(folder, PRUNED, archive.device))
     elif again is None:
         if cell.when != "init":
             become_dense(cell, lineage, samples, archive)

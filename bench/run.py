@@ -20,6 +20,7 @@ from bench.measure.accuracy import BATCH, evaluate, reestimated_batchnorm
 from bench.measure.cost import flops, parameters
 from bench.measure.effective import effective_sparsity
 from bench.measure.memory import PeakMemory
+from bench.mode import set_kernels
 from bench.prune import Pruner, all_kept, structure_of
 from bench.schedule import finetuning_rates, pruning_steps, replaced_share, training_rates
 from bench.score import scoring_set, taking_part
@@ -35,7 +36,7 @@ def run_cell(cell: Cell, bench: Workbench) -> dict[str, Any]:
     folder = bench.root / "cells" / cell.id
     started = datetime.now(UTC).isoformat(timespec="seconds")
     peak = PeakMemory(bench.device)
-    set_tf32(cell)
+    set_kernels(tf32=cell.environment.precision == "tf32")
     samples = data.load(cell.dataset, bench.device)
     model = initial(cell, samples, bench.device)
     lineage = Lineage(model, structure_of(cell, model, samples))
@@ -59,16 +60,11 @@ def run_cell(cell: Cell, bench: Workbench) -> dict[str, Any]:
     return record
 
 
-def set_tf32(cell: Cell) -> None:
-    """Let this process's CUDA kernels round to TF32 or not: cuDNN does unless it is told. bf16 is the trainer's."""
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = cell.environment.precision == "tf32"
-
-
 def train_and_prune(cell: Cell, lineage: Lineage, samples: Data, bench: Workbench) -> None:
     """Bring a lineage from initialisation to the cell's final network."""
     folder = f"cells/{cell.id}"
     if cell.when == "init":
-        prune_while_training(cell, lineage, recipe_trainer(cell, lineage, samples), bench)
+        prune_while_training(cell, lineage, recipe_trainer(cell, lineage.model, samples), bench)
     else:
         become_dense(cell, lineage, samples, bench)
     if cell.when == "rewind":
@@ -76,7 +72,7 @@ def train_and_prune(cell: Cell, lineage: Lineage, samples: Data, bench: Workbenc
     if cell.criterion in CONTROLS:
         lineage.masks = all_kept(cell, lineage.model)
     if cell.finetune:
-        trainer = finetuning_trainer(cell, lineage, samples)
+        trainer = finetuning_trainer(cell, lineage.model, samples)
         if cell.when == "trained" and cell.criterion not in CONTROLS:
             prune_while_training(cell, lineage, trainer, bench)
         else:
@@ -98,7 +94,7 @@ def become_dense(cell: Cell, lineage: Lineage, samples: Data, bench: Workbench) 
     key = f"dense-{cell.dense_key}"
 
     def make() -> Made:
-        trainer = recipe_trainer(cell, lineage, samples)
+        trainer = recipe_trainer(cell, lineage.model, samples)
         Progress(lineage, trainer, bench, f"stages/{key}").run(len(trainer.rates))
         return {"curves": lineage.curves, "train_s": lineage.columns["train_s"]}, lineage.model.state_dict()
 
@@ -108,19 +104,19 @@ def become_dense(cell: Cell, lineage: Lineage, samples: Data, bench: Workbench) 
     lineage.columns["train_s"] = facts["train_s"]
 
 
-def recipe_trainer(cell: Cell, lineage: Lineage, samples: Data) -> Trainer:
-    """Return what trains a lineage by the whole recipe."""
+def recipe_trainer(cell: Cell, model: nn.Module, samples: Data) -> Trainer:
+    """Return what trains a network by the whole recipe."""
     rates = training_rates(cell.recipe, steps_per_epoch(samples, cell.recipe))
-    return Trainer(lineage.model, samples, cell.recipe, rates, cell.seed, "train", cell.environment.precision)
+    return Trainer(model, samples, cell.recipe, rates, cell.seed, "train", cell.environment.precision)
 
 
-def finetuning_trainer(cell: Cell, lineage: Lineage, samples: Data) -> Trainer:
-    """Return what trains a lineage for the fine-tuning epochs."""
+def finetuning_trainer(cell: Cell, model: nn.Module, samples: Data) -> Trainer:
+    """Return what trains a network for the fine-tuning epochs."""
     assert cell.finetune is not None
     assert cell.finetune_epochs is not None
     steps = steps_per_epoch(samples, cell.recipe)
     rates = finetuning_rates(cell.finetune, cell.finetune_epochs, cell.recipe, steps)
-    return Trainer(lineage.model, samples, cell.recipe, rates, cell.seed, "finetune", cell.environment.precision)
+    return Trainer(model, samples, cell.recipe, rates, cell.seed, "finetune", cell.environment.precision)
 
 
 def prune_while_training(cell: Cell, lineage: Lineage, trainer: Trainer, bench: Workbench) -> None:
@@ -172,7 +168,7 @@ def prune_and_rewind(cell: Cell, lineage: Lineage, samples: Data, bench: Workben
 
         def make(number: int = number, target: float | None = target) -> Made:
             pruner.prune_(lineage, target)
-            trainer = recipe_trainer(cell, lineage, samples)
+            trainer = recipe_trainer(cell, lineage.model, samples)
             trainer.resume(early)
             if number == len(path):
                 ablate(cell, lineage, copied(lineage.model), samples, bench)
@@ -185,16 +181,16 @@ def prune_and_rewind(cell: Cell, lineage: Lineage, samples: Data, bench: Workben
 def early_state(cell: Cell, samples: Data, bench: Workbench, step: int) -> dict[str, Any]:
     """Return the trainer's state at an early step of the dense training, trained once for all that rewind there."""
 
+    key = f"early-{cell.dense_key}-{step}"
+
     def make() -> Made:
-        key = f"stages/early-{cell.dense_key}-{step}"
         lineage = Lineage(initial(cell, samples, bench.device))
-        trainer = recipe_trainer(cell, lineage, samples)
-        Progress(lineage, trainer, bench, key).run(step)
+        trainer = recipe_trainer(cell, lineage.model, samples)
+        Progress(lineage, trainer, bench, f"stages/{key}").run(step)
         return {}, trainer.tensors()
 
-    _, tensors = bench.stage(f"early-{cell.dense_key}-{step}", make)
-    trainer = recipe_trainer(cell, Lineage(initial(cell, samples, bench.device)), samples)
-    return trainer.state_of(tensors, step)
+    _, tensors = bench.stage(key, make)
+    return Trainer.state_of(tensors, step)
 
 
 def ablate(cell: Cell, lineage: Lineage, unmasked: dict[str, Tensor], samples: Data, bench: Workbench) -> None:

@@ -30,7 +30,7 @@ class Workbench:
             try:
                 facts = store.read_record(folder)
                 if facts is not None:
-                    return facts, artefacts.unpack(store.read_artefact(folder, TENSORS), self.device)
+                    return facts, artefacts.read(folder, TENSORS, self.device)
             except store.CorruptError as error:
                 self.tell("note", {"text": f"{error}; it is made again"})
             facts, tensors = make()

@@ -11,7 +11,7 @@ from bench.blocks import blocks
 from bench.cell import Cell
 from bench.compact import Compacted, kept_units
 from bench.errors import UserError, one_line
-from bench.masks import Masks, apply_masks_, select, share_within, shuffled, threshold
+from bench.masks import Masks, apply_masks_, in_order, select, share_within, shuffled, threshold
 from bench.measure.cost import flops_by_weight
 from bench.units import Units
 
@@ -30,11 +30,12 @@ class Structure:
 
         Raises UserError where there are none.
         """
-        self.cell = cell
         self.sample = sample
         self.takes_part = takes_part
         self.groups: list[Units] = []
-        found = [units for units in self._found(model) if all(part.parameter in takes_part for part in units.produced)]
+        found = [
+            units for units in self._found(cell, model) if all(part.parameter in takes_part for part in units.produced)
+        ]
         if isinstance(cell.granularity, Layer) or sound(model, found, sample):
             self.groups = found
         else:
@@ -43,15 +44,9 @@ class Structure:
             what = "residual blocks" if isinstance(cell.granularity, Layer) else "channels that can be removed whole"
             raise UserError(f"model {cell.model.name} has no {what}: take another granularity")
 
-    def of(self, cell: Cell) -> "Structure":
-        """Return the same units for another cell of this network and granularity, which selects by its own axes."""
-        other = copy.copy(self)
-        other.cell = cell
-        return other
-
-    def _found(self, model: nn.Module) -> list[Units]:
+    def _found(self, cell: Cell, model: nn.Module) -> list[Units]:
         try:
-            if isinstance(self.cell.granularity, Layer):
+            if isinstance(cell.granularity, Layer):
                 return blocks(model, self.sample)
             # Here: torch-pruning brings timm and torchvision along, seconds that others need not pay.
             from bench.channels import channels
@@ -59,18 +54,19 @@ class Structure:
             return channels(model, self.sample)
         except Exception as error:  # whatever tracing raises on a network that it cannot follow
             raise UserError(
-                f"model {self.cell.model.name}: which of its parts go together cannot be traced ({one_line(error)}); "
+                f"model {cell.model.name}: which of its parts go together cannot be traced ({one_line(error)}); "
                 "take granularity=weight"
             ) from error
 
     def select(
-        self, model: nn.Module, scores: dict[str, Tensor], coupled: str, masks: Masks, target: float | None
+        self, cell: Cell, model: nn.Module, scores: dict[str, Tensor], coupled: str, masks: Masks, target: float | None
     ) -> Masks:
         """Return the masks of all parameters of units, of which `target` is removed; within the masks so far.
 
-        scores: of each weight, or of each filter. Raises ValueError for a target that cannot be reached.
+        cell: of this network and granularity; its scope, target kind and min_keep count. scores: of each weight, or of
+        each filter. Raises ValueError for a target that cannot be reached.
         """
-        cell, scope = self.cell, self.cell.scope
+        scope = cell.scope
         assert scope is not None
         grain = cell.granularity if isinstance(cell.granularity, Filter) else None
         ranked = group_scores(self.groups, scores, grain, coupled)
@@ -83,7 +79,9 @@ class Structure:
         if cell.target_kind == "filters" and scope.name != "layer":
             target = share_within(target, sum(map(len, ranked.values())), sum(u.count for u in self.groups), "units")
         within = {u.name: kept_units(u, masks) for u in self.groups if masks and u.name in ranked}
-        return self.masks(model, select_units(ranked, target, scope.name, within, cell.min_keep, self._cost(model)))
+        return self.masks(
+            model, select_units(ranked, target, scope.name, within, cell.min_keep, self._cost(cell.target_kind, model))
+        )
 
     def scored(self, scores: Collection[str]) -> set[str]:
         """Return the weights that make units of which something is scored."""
@@ -102,9 +100,8 @@ class Structure:
         """Return the model without what the masks remove."""
         return Compacted(model, self.groups, masks)
 
-    def _cost(self, model: nn.Module) -> Callable[[Kept], float] | None:
+    def _cost(self, kind: str | None, model: nn.Module) -> Callable[[Kept], float] | None:
         """Return what share of the target's kind is gone where these units are kept; None where it is their number."""
-        kind = self.cell.target_kind
         if kind == "filters":
             return None
         sizes: dict[str, float] = {name: weight.numel() for name, weight in model.named_parameters()}
@@ -153,7 +150,7 @@ def weight_masks(model: nn.Module, groups: Iterable[Units], kept: Kept, names: C
             mask = masks.setdefault(part.parameter, torch.ones_like(weight, dtype=torch.bool))
             gone = (dead[part.owner] & (part.owner >= 0)).nonzero().flatten()
             mask.index_fill_(part.dim, gone.to(mask.device), False)
-    return {name: masks[name] for name, _ in model.named_parameters() if name in masks}
+    return in_order(model, masks)
 
 
 def sound(model: nn.Module, groups: list[Units], sample: Tensor) -> bool:

@@ -41,7 +41,6 @@ class Timing:
 class Result:
     """What became of a cell: `busy` means that another run is making it."""
 
-    cell: str
     status: Literal["ok", "failed", "busy"]
     reason: str | None = None
     columns: dict[str, Any] | None = None
@@ -96,4 +95,4 @@ def record_failure(root: Path, cell: Cell, reason: str) -> Result:
     columns = cell.columns() | {"status": "failed", "reason": reason}
     with contextlib.suppress(OSError):
         store.commit(root / "cells" / cell.id, store.cell_record(columns, cell.config(), final=False), {})
-    return Result(cell.id, "failed", reason, columns)
+    return Result("failed", reason, columns)

@@ -20,6 +20,7 @@ from bench import contract, data, store
 from bench.calibrate import calibrate
 from bench.cell import Cell
 from bench.errors import UserError, one_line
+from bench.mode import set_kernels
 from bench.oracle import Oracle
 from bench.preflight import Preflight
 from bench.reread import reread
@@ -77,8 +78,7 @@ def prepared(start: Start) -> torch.device:
     """Make this process's numbers reproducible and return its device."""
     torch.set_num_threads(start.threads)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True)
-    torch.backends.cudnn.benchmark = False
+    set_kernels()
     if start.device != "cuda":
         return torch.device(start.device)
     torch.cuda.set_device(start.index % torch.cuda.device_count())
@@ -153,7 +153,7 @@ class Worker:
         """Make a cell unless it is there or another process is making it; a failure is recorded, never raised."""
         try:
             with store.locked(self.bench.root, f"cell-{cell.id}", wait=False) as mine:
-                return self._make_locked(cell) if mine else Result(cell.id, "busy")
+                return self._make_locked(cell) if mine else Result("busy")
         except BaseException as error:  # a criterion may raise anything, SystemExit and KeyboardInterrupt too
             return record_failure(self.bench.root, cell, self.reason(error))
 
@@ -181,4 +181,4 @@ class Worker:
 
 def _result(record: dict[str, Any]) -> Result:
     columns = record["columns"]
-    return Result(columns["cell"], columns["status"], columns["reason"], columns)
+    return Result(columns["status"], columns["reason"], columns)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.axes import Filter, Scope
+from bench.cell import Cell
 from bench.compact import kept_units
 from bench.masks import apply_masks_
 from bench.measure.cost import parameters
@@ -42,9 +43,13 @@ def seeded(make: Callable[[], nn.Module], sample: Tensor, seed: int = 0) -> nn.M
     return model.eval()
 
 
-def structure(model: nn.Module, sample: Tensor, **changes: Any) -> Structure:
+def filter_cell(**changes: Any) -> Cell:
     fields = {"granularity": FILTER, "scope": Scope(name="global"), "model": Model(name="net", factory="a:b")}
-    return Structure(cell(**fields | changes), model, prunable(model).keys(), sample)
+    return cell(**fields | changes)
+
+
+def structure(model: nn.Module, sample: Tensor, **changes: Any) -> Structure:
+    return Structure(filter_cell(**changes), model, prunable(model).keys(), sample)
 
 
 def some(groups: list[Units], seed: int = 0, share: float = 0.4) -> Kept:

@@ -190,7 +190,7 @@ def replayed(one: Cell, *targets: float) -> tuple[dict[str, Tensor], Masks, dict
     samples = datasets.load(one.dataset, CPU)
 
     def trained(until: int) -> Trainer:
-        trainer = recipe_trainer(one, Lineage(initial(one, samples, CPU)), samples)
+        trainer = recipe_trainer(one, initial(one, samples, CPU), samples)
         trainer.run(until, lambda row: None)
         return trainer
 
@@ -238,7 +238,7 @@ def test_the_early_state_is_the_dense_trajectory_and_shared(tmp_path: Path) -> N
     (folder,) = (tmp_path / "stages").glob("early-*")
     assert folder.name == f"early-{one.dense_key}-3"
     samples = datasets.load(one.dataset, CPU)
-    dense = recipe_trainer(one, Lineage(initial(one, samples, CPU)), samples)
+    dense = recipe_trainer(one, initial(one, samples, CPU), samples)
     dense.run(3, lambda row: None)
     state = early_state(one, samples, workbench(tmp_path), 3)
     assert state["step"] == 3
@@ -299,7 +299,7 @@ TIMES = pytest.mark.parametrize("time", [{}, FINETUNED, REWIND], ids=["init", "t
 def unmasked(one: Cell, root: Path) -> dict[str, Tensor]:
     """Return the weights that the final mask is laid on: the initial, the dense, or the early ones."""
     samples = datasets.load(one.dataset, CPU)
-    trainer = recipe_trainer(one, Lineage(initial(one, samples, CPU)), samples)
+    trainer = recipe_trainer(one, initial(one, samples, CPU), samples)
     trainer.run({"init": 0, "trained": STEPS, "rewind": 3}[one.when], lambda row: None)
     return weights(trainer.model)
 

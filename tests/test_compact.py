@@ -115,7 +115,7 @@ def trainer(r: Recipe) -> Trainer:
 
 def nested(whole: Structure) -> list[Kept]:
     """Return what two pruning steps keep."""
-    if isinstance(whole.cell.granularity, Layer):
+    if all(units.count == 1 for units in whole.groups):  # blocks
         first, _, third, *_ = (units.name for units in whole.groups)
         return [{first: torch.tensor([False])}, {first: torch.tensor([False]), third: torch.tensor([False])}]
     kept, more = some(whole.groups, 0, 0.3), some(whole.groups, 1, 0.3)

@@ -114,9 +114,8 @@ def test_resnet56_a_loses_the_filters_that_its_paper_removes(root: Path) -> None
     cell = next(cell for cell in planned("liu2019", root).cells if cell.criterion == "l1_norm")
     model = models.build(cell.model, (3, 32, 32), 10, seed=0).eval()
     structure = Structure(cell, model, taking_part(cell, model), torch.zeros(1, 3, 32, 32))
-    masks = structure.select(
-        model, criteria.load("l1_norm").score(model, [], torch.nn.functional.cross_entropy), "mean", {}, cell.sparsity
-    )
+    scores = criteria.load("l1_norm").score(model, [], torch.nn.functional.cross_entropy)
+    masks = structure.select(cell, model, scores, "mean", {}, cell.sparsity)
     small = Compacted(model, structure.groups, masks).model
     # Li et al. 2017 (arXiv:1608.08710), table 1: 7.73e5 parameters, 9.4 % fewer.
     assert sum(weight.numel() for weight in small.parameters()) == 773_336

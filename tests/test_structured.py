@@ -30,7 +30,7 @@ from bench.units import Part, Units
 from criteria.tools.parameters import prunable
 from tests.helpers import cell, dataset, recipe, same, workbench
 from tests.killed import made_despite_kills
-from tests.structures import FILTER, seeded, structure
+from tests.structures import FILTER, filter_cell, seeded, structure
 
 IMAGE = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 WORDS = torch.ones(1, 48, dtype=torch.long)
@@ -189,7 +189,8 @@ def size(model: nn.Module, kind: str, sample: Tensor) -> int:
 def test_a_target_is_reached_as_the_compacted_network_counts(name: str, kind: str, scope: str) -> None:
     make, sample = NETS[name]
     model = seeded(make, torch.cat([sample, sample]))
-    whole = structure(model, sample, target_kind=kind, scope=Scope.model_validate({"name": scope}))
+    whole = structure(model, sample)
+    asked = filter_cell(target_kind=kind, scope=Scope.model_validate({"name": scope}))
     values = {n: w.detach().abs() for n, w in prunable(model).items()}
     ranked, dense = group_scores(whole.groups, values, FILTER, "mean"), size(model, kind, sample)
     masks: Masks = {}
@@ -198,7 +199,7 @@ def test_a_target_is_reached_as_the_compacted_network_counts(name: str, kind: st
         return 1 - size(whole.compacted(model, masks).model, kind, sample) / dense
 
     for target in (0.1, 0.2) if name == "text_transformer" else (0.3, 0.6):
-        before, masks = masks, whole.select(model, values, "mean", masks, target)
+        before, masks = masks, whole.select(asked, model, values, "mean", masks, target)
         assert all((masks[n] <= before[n]).all() for n in before)
         error = abs(removed(masks) - target)
         # A coupled channel of resnet8 is 5 % of it; at scope layer many go at once.
@@ -212,26 +213,26 @@ def test_a_target_is_reached_as_the_compacted_network_counts(name: str, kind: st
 
 def test_a_threshold_keeps_what_reaches_it_and_one_of_each() -> None:
     model = digits_net((3, 8, 8), 10)
-    whole = structure(model, IMAGE, scope=Scope(name="threshold", value=0.5))
+    whole, asked = structure(model, IMAGE), filter_cell(scope=Scope(name="threshold", value=0.5))
     values = {n: torch.arange(len(w)) / 40 for n, w in prunable(model).items()}
     values["0.weight"] = torch.arange(16) / 100
-    masks = whole.select(model, values, "mean", {}, None)
+    masks = whole.select(asked, model, values, "mean", {}, None)
     assert [int(kept_units(group, masks).sum()) for group in whole.groups] == [1, 12, 12]
 
 
 def test_units_that_are_not_scored_stay_and_count() -> None:
     """A criterion that scores fewer layers has the same share of all units to remove, as it is with weights."""
     model = digits_net((3, 8, 8), 10)
-    whole = structure(model, IMAGE, target_kind="filters")
+    whole, asked = structure(model, IMAGE), filter_cell(target_kind="filters")
     values = {n: w.detach().abs() for n, w in prunable(model).items() if n != "0.weight"}
     assert whole.groups[0].produced[0].parameter == "0.weight"
     total = sum(units.count for units in whole.groups)
-    masks = whole.select(model, values, "mean", {}, 0.3)
+    masks = whole.select(asked, model, values, "mean", {}, 0.3)
     gone = [int((~kept_units(units, masks)).sum()) for units in whole.groups]
     assert gone[0] == 0
     assert sum(gone) == round(0.3 * total)
     with pytest.raises(ValueError, match=f"removes {round(0.9 * total)} of {total} prunable units, but the criterion"):
-        whole.select(model, values, "mean", {}, 0.9)
+        whole.select(asked, model, values, "mean", {}, 0.9)
 
 
 # whole cells

@@ -75,14 +75,14 @@ def percentage(nines: Any) -> Any:
     return 100 * (1 - 10.0 ** -np.asarray(nines))
 
 
-def tick(axis: Axis, values: Sequence[float], gap: float, form: str = "{:.6g}") -> None:
+def tick(axis: Axis, values: Sequence[float], gap: float) -> None:
     """Put ticks at values and label those that are `gap` apart, as a share of the axis, from the last down."""
     places = dict(zip(values, axis.get_transform().transform(np.array(values, dtype=float)), strict=True))
     labelled: list[float] = []
     for value in reversed(values):
         if not labelled or places[labelled[-1]] - places[value] >= gap * (places[values[-1]] - places[values[0]]):
             labelled.append(value)
-    axis.set_ticks(labelled, [form.format(value) for value in labelled])
+    axis.set_ticks(labelled, [f"{value:.6g}" for value in labelled])
     axis.set_ticks(values, minor=True)
     axis.set_minor_formatter(NullFormatter())
 
