@@ -12,8 +12,11 @@ from bench import store
 
 
 def pack(tensors: dict[str, Tensor]) -> bytes:
-    """Return named tensors as safetensors bytes; the same values give the same bytes."""
-    return save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+    """Return named tensors as safetensors bytes; the same values give the same bytes.
+
+    Tied weights are stored once a name: safetensors refuses tensors that share their memory.
+    """
+    return save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()})
 
 
 def unpack(data: bytes, device: torch.device) -> dict[str, Tensor]:

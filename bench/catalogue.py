@@ -98,7 +98,10 @@ def files(dataset: Dataset) -> list[Path]:
         return [root / archive.folder / member for member in archive.members]
     if names := FILES.get(dataset.reader):
         return [root / name for name in names]
-    return sorted(path for path in root.rglob("*") if path.is_file()) if root.is_dir() else [root]
+    if not root.is_dir():
+        return [root]
+    # Importing a reader that lies there makes a __pycache__.
+    return sorted(path for path in root.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
 
 
 def sklearn_folder() -> Path:
@@ -168,4 +171,4 @@ def reader_file(dataset: Dataset) -> Path | None:
 
     Raises UserError where the file does not exist or no reader is named.
     """
-    return own_file(dataset.reader, "dataset", "reader")
+    return own_file(dataset.reader, "dataset")

@@ -23,6 +23,7 @@ from bench.cell import quoted
 from bench.errors import UserError, near_misses
 from bench.frozen import Frozen
 from bench.schema import Dataset, Settings
+from bench.source import OWN
 
 GROUPS = ("dataset", "model", "recipe")
 CHOICE = (*GROUPS, "scoring", "prunable")
@@ -35,8 +36,6 @@ NAMED = ("granularity", "scope", "schedule", "when", "finetune")
 ASKED = ("criterion", "sparsity", "seed")
 """Axes that have no default but the experiment's own."""
 PLAIN = (*AXES, *"vary claims out device threads workers launcher logger debug".split())
-OWN = {"dataset": "reader", "model": "factory"}
-"""Groups that take a function in a user's own file (`path/to/file.py:function`), and the field that it fills."""
 LIBRARIES = ("torchvision", "timm")
 """What names models: `model=timm:vit_tiny_patch16_224`."""
 PATHS = ("out", "dataset.root", "model.weights")

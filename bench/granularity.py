@@ -1,7 +1,7 @@
 """What is removed together: single weights, N of M, or blocks. Between a weight's scores and its units' scores."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench.axes import NM, Block, Granularity
 from bench.masks import Masks, select
@@ -14,6 +14,12 @@ def divides(granularity: Granularity, shape: torch.Size) -> bool:
     if isinstance(granularity, Block):
         return len(shape) > 1 and shape[0] % granularity.rows == 0 and shape[1] % granularity.cols == 0
     return True
+
+
+def transposed(model: nn.Module) -> set[str]:
+    """Return the weights of transposed convolutions, [in, out, ...]: their dim 1, which N:M runs along, is no input."""
+    layers = (name for name, m in model.named_modules() if isinstance(m, nn.modules.conv._ConvTransposeNd))
+    return {f"{name}.weight".removeprefix(".") for name in layers}
 
 
 def unit_scores(scores: dict[str, Tensor], granularity: Granularity) -> dict[str, Tensor]:

@@ -109,7 +109,7 @@ def model_file(model: Model) -> Path | None:
 
     Raises UserError where the file does not exist or no factory is named.
     """
-    return own_file(model.factory, "model", "factory")
+    return own_file(model.factory, "model")
 
 
 def reader_hash(dataset: Dataset) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from bench.errors import UserError, near_misses, one_line
 from bench.seeds import global_stream
+from bench.source import OWN
 from criteria._import import importable, line_of
 
 
@@ -25,8 +26,7 @@ def function_of(path: Path, name: str, fingerprint: str, what: str) -> Iterator[
         function = getattr(module, name, None)
         if not callable(function):
             known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-            role = {"model": "factory", "dataset": "reader"}[what]
-            raise UserError(f"{what} file {path} has no {role} {name!r}; {near_misses(name, known)}")
+            raise UserError(f"{what} file {path} has no {OWN[what]} {name!r}; {near_misses(name, known)}")
         yield function
 
 

@@ -34,6 +34,7 @@ from bench.errors import UserError, near_misses
 from bench.frozen import Frozen
 from bench.refusals import refusal
 from bench.schema import Choice, Criterion, Recipe, Scoring, Settings
+from bench.source import OWN
 from bench.store import COLUMNS, digest
 from criteria import BrokenCriterionError, CriterionError, Description
 
@@ -87,7 +88,10 @@ def make(settings: Settings, device: str) -> Plan:
             raise UserError(
                 f"{where} names no column of the records: {unknown[0]!r}; {near_misses(unknown[0], COLUMNS)}"
             )
+    _check_sources(settings)
     for choice, precision in itertools.product(settings.choices, settings.precision):
+        if precision == "tf32" and device == "cpu":
+            raise UserError("precision=tf32 is a mode of CUDA devices, and this run is on the CPU; take fp32 or bf16")
         environment = Environment(
             device=device,
             precision=precision,
@@ -251,6 +255,16 @@ def _check_names(criteria_of_run: list[Criterion]) -> None:
         name = Path(criterion.name).stem
         if files.setdefault(name, criterion.name) != criterion.name:
             raise UserError(f"two criteria are called {name!r}: {files[name]} and {criterion.name}; rename one file")
+
+
+def _check_sources(settings: Settings) -> None:
+    """Refuse two networks, or two readers, of one name."""
+    for group, function in OWN.items():
+        sources: dict[str, str] = {}
+        for given in (getattr(choice, group) for choice in settings.choices):
+            source = getattr(given, function)
+            if sources.setdefault(given.name, source) != source:
+                raise UserError(f"two {group}s are called {given.name}: {sources[given.name]} and {source}; rename one")
 
 
 def _check_finetune_is_used(settings: Settings, cells: list[Cell]) -> None:

@@ -13,6 +13,7 @@ from bench.data.streaming import ImageFiles
 from bench.errors import UserError, one_line
 from bench.lineage import Lineage
 from bench.loss import output_count
+from bench.measure.accuracy import reestimated_batchnorm
 from bench.mode import in_mode
 from bench.prune import Pruner, structure_of
 from bench.run import initial
@@ -38,9 +39,16 @@ class Preflight:
 
     def data_and_model(self, cell: Cell) -> None:
         """Load both; UserError for what is wrong with them, or does not fit together."""
-        samples, _ = self._loaded(cell)
+        samples, model = self._loaded(cell)
         if cell.criterion not in CONTROLS:
-            scoring_set(cell, samples)
+            try:
+                with reestimated_batchnorm(model, scoring_set(cell, samples)[:1]):
+                    pass
+            except ValueError as error:
+                batch = cell.scoring.batch
+                raise UserError(
+                    f"model {cell.model.name}: batch norm fails at scoring.batch={batch} ({error})"
+                ) from error
 
     def criterion(self, cell: Cell) -> str | None:
         """Import a cell's criterion and score by two samples; return what is wrong with these scores, if anything.
@@ -134,9 +142,13 @@ def _check_fits(cell: Cell, samples: Data) -> None:
         raise UserError(f"recipe.loss={loss} is for classes, and {name} is a regression; use recipe.loss=mse")
     if loss == "bce" and classes != 2:
         raise UserError(f"recipe.loss=bce is for two classes; {name} has {classes}")
-    if (cell.recipe.crop_padding or cell.recipe.flip) and len(samples.input_shape) != 3:
-        raise UserError(f"recipe.crop_padding and recipe.flip are for images; {name} has none: set them to 0 and false")
-    in_files = isinstance(samples.train.inputs, ImageFiles)
+    inputs = samples.train.inputs
+    in_files = isinstance(inputs, ImageFiles)
+    images = in_files or (len(samples.input_shape) == 3 and inputs.dtype == torch.uint8)
+    if (cell.recipe.crop_padding or cell.recipe.flip) and not images:
+        raise UserError(
+            f"recipe.crop_padding and recipe.flip are for images (uint8); {name} has none: set them to 0 and false"
+        )
     if cell.recipe.crop_padding and in_files:
         raise UserError(f"recipe.crop_padding is for images in memory; {name}'s are in files: use recipe.crop_area")
     if cell.recipe.crop_area and not in_files:

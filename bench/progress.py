@@ -1,5 +1,6 @@
-"""The progress bar of a run: the stage, the cells done, and how long it will still take."""
+"""What a run says while it works: lines, and a bar with the stage, the cells done, and how long it will still take."""
 
+import os
 import sys
 import time
 from typing import Any
@@ -10,6 +11,14 @@ from bench.cell import Cell, named
 
 LINE_EVERY_S = 30.0
 """Where there is no terminal, a line this often."""
+
+
+def tell(*lines: str, stream: str = "stderr") -> None:
+    """Print lines, unless whoever read them has left (head, less, a pipe that broke): a run does not depend on it."""
+    try:
+        print(*lines, sep="\n", file=getattr(sys, stream), flush=True)
+    except BrokenPipeError:
+        setattr(sys, stream, open(os.devnull, "w"))  # noqa: SIM115
 
 
 class Progress:
@@ -48,7 +57,8 @@ class Progress:
 
     def say(self, line: str) -> None:
         """Print a line without tearing the bar."""
-        self.bar.write(line, file=sys.stderr)
+        with self.bar.external_write_mode(file=sys.stderr):
+            tell(line)
 
     def close(self) -> None:
         """Take the bar away."""
@@ -61,7 +71,7 @@ class Progress:
         self.bar.set_postfix_str(f" {self._eta()} {self.now}", refresh=False)
         self.bar.refresh() if not self.bar.disable and self._due(0.1) else None
         if self.bar.disable and self._due(LINE_EVERY_S):
-            print(f"{status}, {self._eta()}, {self.now}", file=sys.stderr, flush=True)
+            tell(f"{status}, {self._eta()}, {self.now}")
 
     def _due(self, seconds: float) -> bool:
         if time.monotonic() - self.line_at < seconds:

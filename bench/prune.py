@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.axes import Regrow
+from bench.axes import NM, Regrow
 from bench.cell import Cell, spelled
 from bench.data import Data, batches
 from bench.errors import UserError
-from bench.granularity import divides
+from bench.granularity import divides, transposed
 from bench.lineage import Lineage, copied
 from bench.loss import loss_function
 from bench.masks import Masks, apply_masks_
@@ -107,7 +107,9 @@ class Pruner:
         """Return the scored weights that the granularity can use, and all of which it can remove something."""
         grain = self.cell.granularity
         assert grain is not None
-        taken = [n for n, w in taking_part(self.cell, lineage.model).items() if n in scores and divides(grain, w.shape)]
+        other = transposed(lineage.model) if isinstance(grain, NM) else set()
+        weights = {n: w for n, w in taking_part(self.cell, lineage.model).items() if n in scores and n not in other}
+        taken = [name for name, weight in weights.items() if divides(grain, weight.shape)]
         pruned = set(taken) if lineage.structure is None else lineage.structure.scored(taken)
         if not pruned:
             raise UserError(f"granularity={spelled(grain)}: no layer of {self.cell.model.name} divides into such units")

@@ -149,6 +149,7 @@ def prune_while_training(cell: Cell, lineage: Lineage, trainer: Trainer, bench: 
             lineage.model.load_state_dict(weights)
             del lineage.curves[epochs:]
             lineage.masks = lineage.masks or all_kept(cell, lineage.model)
+            lineage.pruned = lineage.pruned or weights
             lineage.columns["epochs_total"] = cell.recipe.epochs + steps / trainer.steps_per_epoch
             break
 

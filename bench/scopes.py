@@ -24,35 +24,40 @@ def removed_per_layer(
     if scope == "layer":
         return [min(round(sparsity * n), hi) for n, hi in zip(sizes, high, strict=True)]
     total = round(sparsity * sum(sizes))
-    shares = _erk(list(weights.values()), total) if scope == "erk" else _lamp(list(weights.values()), total)
-    return apportion(shares, total, low, high)
+    # Density times size, up to one factor for all layers.
+    wanted = [sum(weight.shape) for weight in weights.values()] if scope == "erk" else _lamp([*weights.values()], total)
+    least = [n - hi for n, hi in zip(sizes, high, strict=True)]
+    kept = shared_out(wanted, sum(sizes) - total, least, sizes)
+    return apportion([n - k for n, k in zip(sizes, kept, strict=True)], total, low, high)
 
 
-def _erk(weights: list[Tensor], removed: int) -> list[float]:
-    """Return the removed numbers for densities min(1, e * sum(shape) / prod(shape)), with e solved exactly.
+def shared_out(wanted: Sequence[int], total: int, least: Sequence[int], most: Sequence[int]) -> list[float]:
+    """Return numbers that sum to `total`, proportional to `wanted` where that lies between `least` and `most`.
 
-    A layer whose density would exceed 1 is dense; what it cannot take raises e for the others.
+    A layer that would leave its bounds gets the nearer one, and the factor of the others is solved again.
     """
-    sizes = [weight.numel() for weight in weights]
-    raw = [sum(weight.shape) for weight in weights]  # density times size, up to e
-    kept, dense = sum(sizes) - removed, [False] * len(sizes)
+    fixed: dict[int, int] = {}
     while True:
-        free = sum(r for r, full in zip(raw, dense, strict=True) if not full)
-        room = kept - sum(n for n, full in zip(sizes, dense, strict=True) if full)
-        e = room / free if free else 0.0
-        over = [not full and e * r > n for r, n, full in zip(raw, sizes, dense, strict=True)]
-        if not any(over):
-            return [0.0 if full else n - e * r for r, n, full in zip(raw, sizes, dense, strict=True)]
-        dense = [full or more for full, more in zip(dense, over, strict=True)]
+        free = [i for i in range(len(wanted)) if i not in fixed]
+        weight = sum(wanted[i] for i in free)
+        factor = (total - sum(fixed.values())) / weight if weight else 0.0
+        over = {i: most[i] for i in free if factor * wanted[i] > most[i]}
+        under = {i: least[i] for i in free if factor * wanted[i] < least[i]}
+        if not over and not under:
+            return [fixed[i] if i in fixed else factor * wanted[i] for i in range(len(wanted))]
+        excess = sum(factor * wanted[i] - most[i] for i in over)
+        deficit = sum(least[i] - factor * wanted[i] for i in under)
+        fixed |= over if excess >= deficit else under
 
 
-def _lamp(weights: list[Tensor], removed: int) -> list[float]:
-    """Return how many entries of each layer are among the `removed` lowest global LAMP scores."""
+def _lamp(weights: list[Tensor], removed: int) -> list[int]:
+    """Return how many entries of each layer are above the `removed` lowest global LAMP scores."""
     scores = torch.cat([lamp_shares(weight.detach()).flatten() for weight in weights])
     # From the back, so that of equal scores the later are removed, as everywhere.
     lowest = len(scores) - 1 - torch.argsort(scores.flip(0), stable=True)[:removed]
     layer = torch.repeat_interleave(torch.arange(len(weights)), torch.tensor([w.numel() for w in weights]))
-    return [float(count) for count in torch.bincount(layer[lowest.cpu()], minlength=len(weights))]
+    gone = torch.bincount(layer[lowest.cpu()], minlength=len(weights)).tolist()
+    return [weight.numel() - count for weight, count in zip(weights, gone, strict=True)]
 
 
 def apportion(shares: Sequence[float], total: int, low: Sequence[int], high: Sequence[int]) -> list[int]:

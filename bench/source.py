@@ -5,12 +5,16 @@ from pathlib import Path
 from bench.errors import UserError
 from criteria._fingerprint import fingerprint
 
+OWN = {"dataset": "reader", "model": "factory"}
+"""Group of the configuration -> its field that names a function, `module:function` or `path/to/file.py:function`."""
 
-def own_file(function: str, what: str, role: str) -> Path | None:
+
+def own_file(function: str, what: str) -> Path | None:
     """Return the file of `path/to/file.py:function`, None for `module:function`.
 
-    what, role: words for the UserError where the file is not there or no function is named ("model", "factory").
+    what: one of OWN, for the UserError where the file is not there or no function is named.
     """
+    role = OWN[what]
     source, colon, name = function.rpartition(":")
     example = f"path/to/{'net' if what == 'model' else 'data'}.py:{role}"
     if not colon or not name:

@@ -10,6 +10,7 @@ leaves the old state or the new one.
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -31,6 +32,9 @@ RECORD = "record.json"
 RECORDS = "records.parquet"
 WEIGHTS, MASKS, PRUNED, TENSORS = (f"{name}.safetensors" for name in ("weights", "masks", "pruned", "tensors"))
 """Artefacts: a cell's final weights, its masks, its weights right after pruning; what a stage made."""
+
+WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+"""What a file system answers that has no locks."""
 
 COLUMNS = (
     "cell status reason dataset model recipe seed criterion criterion_options criterion_fingerprint granularity scope "
@@ -170,7 +174,9 @@ def locked(root: Path, key: str, wait: bool = True) -> Iterator[bool]:
     except Timeout:
         yield False
         return
-    except NotImplementedError:
+    except (NotImplementedError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in WITHOUT_LOCKS:
+            raise
         yield True
         return
     try:

@@ -91,8 +91,21 @@ class Price:
 
 
 def record_failure(root: Path, cell: Cell, reason: str) -> Result:
-    """Record a failure that the next run tries again, as far as the disk allows."""
+    """Record a failure that the next run tries again, as far as the disk allows, and unless the cell is made already.
+
+    Its worker may have died with the record written and the answer unsent, or another run may have made it.
+    """
+    folder = root / "cells" / cell.id
+    with contextlib.suppress(OSError, store.CorruptError):
+        if record := store.finished(folder):
+            return result_of(record)
     columns = cell.columns() | {"status": "failed", "reason": reason}
     with contextlib.suppress(OSError):
-        store.commit(root / "cells" / cell.id, store.cell_record(columns, cell.config(), final=False), {})
+        store.commit(folder, store.cell_record(columns, cell.config(), final=False), {})
     return Result("failed", reason, columns)
+
+
+def result_of(record: dict[str, Any]) -> Result:
+    """Return what a record says of its cell."""
+    columns = record["columns"]
+    return Result(columns["status"], columns["reason"], columns)

@@ -27,7 +27,7 @@ from bench.reread import reread
 from bench.run import run_cell
 from bench.schema import Dataset
 from bench.stage import Workbench
-from bench.tasks import Result, Start, Timing, record_failure
+from bench.tasks import Result, Start, Timing, record_failure, result_of
 from criteria import CriterionError
 
 if TYPE_CHECKING:
@@ -160,9 +160,9 @@ class Worker:
     def _make_locked(self, cell: Cell) -> Result:
         with contextlib.suppress(store.CorruptError):
             if record := store.finished(self.bench.root / "cells" / cell.id):
-                return _result(record)
+                return result_of(record)
         self.bench.tell("start", {})
-        return _result(run_cell(cell, self.bench))
+        return result_of(run_cell(cell, self.bench))
 
     def reason(self, error: BaseException) -> str:
         """Return in one line why something was not done; with debug=true the traceback goes to stderr."""
@@ -177,8 +177,3 @@ class Worker:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{Path(frame.filename).name}:{frame.lineno}; debug=true shows more"
         return f"{one_line(error)} ({where})"
-
-
-def _result(record: dict[str, Any]) -> Result:
-    columns = record["columns"]
-    return Result(columns["status"], columns["reason"], columns)

@@ -83,3 +83,18 @@ def test_a_network_without_blocks_is_refused(make: Callable[[], nn.Module]) -> N
     assert blocks(model, torch.randn(1, 1, 8, 8)) == []
     with pytest.raises(UserError, match=r"^model net has no residual blocks: take another granularity$"):
         structure(model, torch.randn(1, 1, 8, 8), **LAYER)
+
+
+@pytest.mark.parametrize("affine", [True, False])
+def test_a_block_whose_batch_norm_has_no_scale_adds_its_mean_and_is_none(affine: bool) -> None:
+    class Residual(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(4, 4, 3, padding=1, bias=False)
+            self.bn = nn.BatchNorm2d(4, affine=affine)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.relu(x + self.bn(self.conv(x)))  # type: ignore[no-any-return]
+
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), Residual(), nn.Flatten(), nn.Linear(144, 5))
+    assert [units.name for units in blocks(model, torch.rand(1, 3, 8, 8))] == (["2"] if affine else [])

@@ -45,3 +45,12 @@ def test_absent_files(tmp_path: Path) -> None:
         identity.content_hash(parquet)
     with pytest.raises(UserError, match=r"tiny needs a folder: give dataset\.root=DIR"):
         catalogue.is_present(dataset(reader="bench.data.parquet:read"))
+
+
+def test_what_importing_a_reader_leaves_is_no_data(tmp_path: Path) -> None:
+    (tmp_path / "read.py").write_text("def read(dataset):\n    return None\n")
+    own = dataset(reader=f"{tmp_path}/read.py:read", root=str(tmp_path))
+    before = identity.content_hash(own)
+    (tmp_path / "__pycache__").mkdir()
+    (tmp_path / "__pycache__" / "read.cpython-311.pyc").write_bytes(b"code")
+    assert identity.content_hash(own) == before

@@ -6,11 +6,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from bench import config
 from bench.axes import NM, Block, Scope, Weight
 from bench.errors import UserError
-from bench.granularity import divides, select_nm, unit_masks, unit_scores, weight_masks
+from bench.granularity import divides, select_nm, transposed, unit_masks, unit_scores, weight_masks
 from bench.lineage import Lineage
 from bench.plan import make
 from bench.prune import Pruner
@@ -139,3 +140,17 @@ def test_nm_has_its_own_sparsity_and_no_scope(tmp_path: Path) -> None:
     assert {row["sparsity_target"] for row in rows} == {0.5}
     assert {row["scope"] for row in rows} == {None}
     assert {row["granularity"] for row in rows} == {"{name: nm, n: 2, m: 4}", "{name: nm, n: 4, m: 8}"}
+
+
+def test_nm_leaves_transposed_convolutions_dense(tmp_path: Path) -> None:
+    """Their weight is [in, out, ...]: along its second dimension lie no inputs."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ConvTranspose2d(8, 4, 2), nn.Flatten(), nn.Linear(36, 3))
+    assert transposed(model) == {"1.weight"}
+    one = cell(granularity=NM(name="nm", n=2, m=4), scope=None, sparsity=0.5)
+    lineage = Lineage(model)
+    Pruner(one, data(train=80), workbench(tmp_path)).prune_(lineage, 0.5)
+    assert lineage.columns["left_dense"] == "0.weight, 1.weight"
+    assert lineage.masks["1.weight"].all()
+    assert int(lineage.masks["3.weight"].sum()) == 36 * 3 // 2

@@ -237,3 +237,18 @@ def test_a_control_is_rewound_no_further_than_the_recipe_goes(tmp_path: Path) ->
     """Beside cells pruned at initialisation it was recorded with epochs that it had not trained."""
     (longer,) = only(plan(tmp_path, "criterion=snip", "recipe.epochs=3", "seed=0"), "dense_longer")
     assert (longer.finetune_epochs, longer.epochs_total) == (3, 6)
+
+
+def test_two_networks_of_one_name_are_refused(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "net.py").write_text("def build(input_shape, num_classes):\n    return None\n")
+    nets = ",".join(f"{tmp_path}/{folder}/net.py:build" for folder in ("a", "b"))
+    with pytest.raises(UserError, match=r"two models are called net\.build: .*/a/net\.py:build and .*; rename one"):
+        plan(tmp_path, f"model=[{nets}]")
+
+
+def test_tf32_is_refused_where_it_would_be_fp32(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="precision=tf32 is a mode of CUDA devices"):
+        plan(tmp_path, "precision=tf32")
+    assert plan(tmp_path, "precision=tf32", device="cuda").cells[0].environment.precision == "tf32"

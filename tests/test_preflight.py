@@ -8,8 +8,8 @@ import pytest
 from bench.axes import NM, Filter, Gradual, Layer, Regrow, Scope
 from bench.errors import UserError
 from bench.preflight import Preflight
-from bench.schema import Model
-from tests.helpers import cell, plugin, recipe, weights, workbench
+from bench.schema import Model, Scoring
+from tests.helpers import cell, dataset, plugin, recipe, weights, workbench
 
 NET = Model(name="tiny", factory=f"{Path(__file__).with_name('tiny.py')}:net")
 FILTERS = {"model": NET, "granularity": Filter(name="filter"), "target_kind": "filters"}
@@ -82,3 +82,27 @@ def test_the_network_is_made_once_and_left_as_it_was(tmp_path: Path) -> None:
     assert all(before[name].equal(value) for name, value in network.state_dict().items())
     other = cell(**FILTERS | {"recipe": recipe(epochs=1)})
     assert preflight._loaded(other)[1] is not network
+
+
+def test_crops_and_flips_of_what_are_no_images_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "data.py"
+    file.write_text(
+        "import torch\nfrom bench.data import Raw, Split\ndef read(dataset):\n"
+        "    part = Split(torch.rand(64, 1, 8, 8), torch.arange(64) % 10)\n    return Raw(part, part, 10)\n"
+    )
+    floats = dataset(reader=f"{file}:read", validation=0, mean=(), std=())
+    preflight = Preflight(workbench(tmp_path))
+    preflight.data_and_model(cell(dataset=floats))
+    with pytest.raises(UserError, match=r"are for images \(uint8\); tiny has none"):
+        preflight.data_and_model(cell(dataset=floats, recipe=recipe(flip=True)))
+
+
+def test_a_scoring_batch_over_which_batch_norm_cannot_average_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "net.py"
+    file.write_text(
+        "from torch import nn\ndef net(input_shape, num_classes):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.BatchNorm1d(10))\n"
+    )
+    one = cell(model=Model(name="net", factory=f"{file}:net"), scoring=Scoring(samples=64, batch=1))
+    with pytest.raises(UserError, match=r"net: batch norm fails at scoring\.batch=1 \(Expected more than 1 value"):
+        Preflight(workbench(tmp_path)).data_and_model(one)

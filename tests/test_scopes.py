@@ -113,3 +113,41 @@ def test_apportion_is_within_one_of_the_shares_where_nothing_binds(shares: list[
 def test_apportion_refuses_what_the_bounds_exclude(total: int) -> None:
     with pytest.raises(ValueError, match=f"{total} weights cannot be removed: between 3 and 10 can"):
         apportion([1.0, 2.0], total, [1, 2], [4, 6])
+
+
+def erk_between(shapes: list[tuple[int, ...]], kept: int, least: int) -> list[float]:
+    """Return the kept numbers at the epsilon where all layers, each with at least `least`, keep `kept` in total."""
+
+    def at(epsilon: float) -> list[float]:
+        return [min(math.prod(shape), max(least, epsilon * sum(shape))) for shape in shapes]
+
+    low, high = 0.0, float(max(math.prod(shape) for shape in shapes))
+    for _ in range(200):
+        middle = (low + high) / 2
+        low, high = (middle, high) if sum(at(middle)) < kept else (low, middle)
+    return at(high)
+
+
+@given(SHAPES, SPARSITY, st.integers(1, 20))
+def test_what_every_layer_keeps_is_taken_from_the_others_by_their_densities(
+    shapes: list[tuple[int, ...]], sparsity: float, least: int
+) -> None:
+    sizes = [math.prod(shape) for shape in shapes]
+    least = min(least, *sizes)
+    total = min(round(sparsity * sum(sizes)), sum(sizes) - least * len(sizes))
+    removed = removed_per_layer("erk", empty(shapes), total / sum(sizes), [0] * len(sizes), [n - least for n in sizes])
+    assert sum(removed) == total
+    for n, lost, kept in zip(sizes, removed, erk_between(shapes, sum(sizes) - total, least), strict=True):
+        assert n - lost >= least
+        assert abs(n - lost - kept) < 1 + 1e-6
+
+
+def test_a_small_layer_is_not_emptied_to_let_a_large_one_keep_its_least() -> None:
+    shapes = [(64, 3, 3, 3), (512, 512, 3, 3), (10, 512)]
+    sizes = [math.prod(shape) for shape in shapes]
+    removed = removed_per_layer("erk", empty(shapes), 0.97, [0, 0, 0], [n - round(0.028 * n) for n in sizes])
+    kept = [n - lost for n, lost in zip(sizes, removed, strict=True)]
+    assert kept[1] == round(0.028 * sizes[1])
+    # What is left is shared by the sums of the shapes, 73 and 522.
+    rest = sum(kept) - kept[1]
+    assert [kept[0], kept[2]] == pytest.approx([rest * 73 / 595, rest * 522 / 595], abs=1)

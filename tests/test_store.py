@@ -1,5 +1,7 @@
 """The commit rule: whole or not at all, and nothing that does not hold is believed."""
 
+import contextlib
+import errno
 import hashlib
 import json
 import multiprocessing
@@ -11,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from filelock import FileLock
 
 from bench import store
 from bench.errors import UserError
@@ -133,6 +136,21 @@ def _hold(root: Path, held: Event, release: Event) -> None:
     with store.locked(root, "key"):
         held.set()
         release.wait(30)
+
+
+@pytest.mark.parametrize(
+    ("number", "lockless"), [(errno.ENOLCK, True), (errno.EOPNOTSUPP, True), (errno.EACCES, False)]
+)
+def test_a_file_system_without_locks_does_the_work_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, lockless: bool
+) -> None:
+    def refused(self: FileLock, **options: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(FileLock, "acquire", refused)
+    outcome = contextlib.nullcontext() if lockless else pytest.raises(OSError, match="Permission denied")
+    with outcome, store.locked(tmp_path, "key") as mine:
+        assert mine
 
 
 def test_a_lock_excludes_other_processes_and_is_never_deleted(tmp_path: Path) -> None:

@@ -1,8 +1,6 @@
 """`run`: make the cells of an experiment that are missing, then print its table."""
 
-import os
 import shlex
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -13,9 +11,10 @@ from bench.errors import UserError
 from bench.launch import Pool, worker_count
 from bench.logger import Logger, open_logger
 from bench.plan import Plan, make
-from bench.progress import Progress
+from bench.progress import Progress, tell
 from bench.report import frame, tables, tradeoff
 from bench.report.write import accuracy_files, table_folder, write
+from bench.store import digest
 from bench.tasks import Result, record_failure
 from bench.workplace import opened
 
@@ -31,7 +30,7 @@ def main(arguments: list[str]) -> int:
         pending = [cell for cell in plan.cells if cell.id not in finished]
         failed_before = [cell for cell in plan.cells if cell.id in finished and _failed(finished[cell.id])]
         for cell in failed_before:
-            print(f"failed before, finally: {named(cell.columns())}: {_failed(finished[cell.id])}", file=sys.stderr)
+            tell(f"failed before, finally: {named(cell.columns())}: {_failed(finished[cell.id])}")
         logger = open_logger(settings.logger, settings.experiment, root) if pending else Logger()
         try:
             results = _make_missing(plan, pending, finished, pool, device, gpus, logger) if pending else []
@@ -39,10 +38,10 @@ def main(arguments: list[str]) -> int:
         finally:
             warning = logger.close()
     if warning:
-        print(warning, file=sys.stderr)
+        tell(warning)
     failed = len(failed_before) + sum(result.status == "failed" for result in results)
     if failed:
-        print(f"error: {failed} of {len(plan.cells)} cells failed; the others are kept", file=sys.stderr)
+        tell(f"error: {failed} of {len(plan.cells)} cells failed; the others are kept")
     return 1 if failed else 0
 
 
@@ -54,7 +53,7 @@ def _finished(root: Path, cells: Iterable[Cell]) -> dict[str, dict[str, Any]]:
             if record := store.finished(root / "cells" / cell.id):
                 finished[cell.id] = record
         except store.CorruptError as error:
-            print(f"{error}; it is made again", file=sys.stderr)
+            tell(f"{error}; it is made again")
     return finished
 
 
@@ -67,14 +66,14 @@ def _make_missing(
     gpus: int,
     logger: Logger,
 ) -> list[Result]:
-    """Make the pending cells, those of criteria that cannot be loaded as failures."""
-    root = pool.root
-    problems = plan.broken | _tried(pool, pending, plan.broken)
-    print(*problems.values(), sep="\n", end="\n" if problems else "", file=sys.stderr)
-    if problems and all(cell.criterion in problems for cell in plan.cells if cell.criterion not in CONTROLS):
+    """Make the pending cells, those of criteria that cannot be loaded, or refuse a network, as failures."""
+    problems = _tried(pool, pending, plan.broken)
+    for problem in dict.fromkeys(problems.values()):
+        tell(problem)
+    if problems and all(cell.id in problems for cell in plan.cells if cell.criterion not in CONTROLS):
         raise UserError("no criterion of this run can be loaded; nothing was run")
-    results = [record_failure(root, c, problems[c.criterion]) for c in pending if c.criterion in problems]
-    cells = [cell for cell in pending if cell.criterion not in problems]
+    results = [record_failure(pool.root, cell, problems[cell.id]) for cell in pending if cell.id in problems]
+    cells = [cell for cell in pending if cell.id not in problems]
     pool.grow(worker_count(plan.settings.workers, plan.settings.threads, device, gpus, len(cells)), device)
     progress = Progress(cells, len(plan.cells))
 
@@ -94,27 +93,35 @@ def _make_missing(
 
 
 def _tried(pool: Pool, cells: list[Cell], broken: dict[str, str]) -> dict[str, str]:
-    """Try once, before any training, whatever the cells need; return criterion -> what is wrong with it.
+    """Try once, before any training, whatever the cells need; return id of a cell -> what is wrong with its criterion.
 
     Raises UserError for what all criteria share (data, model, scoring set) and for a target that cannot be reached.
     """
-    first = min((cell.seed for cell in cells), default=0)
-    loadable = [cell for cell in cells if cell.criterion not in broken and cell.seed == first]
-    criteria = {(c.dense_key, c.criterion, str(c.criterion_options), c.structured, c.score_mode): c for c in loadable}
-    problems: dict[str, str] = {}
-    for cell in criteria.values():
+    questions = {cell.id: _question(cell) for cell in cells}
+    problems = {questions[cell.id]: broken[cell.criterion] for cell in cells if cell.criterion in broken}
+    asked = {*problems}
+    for cell in cells:
+        if questions[cell.id] in asked:
+            continue
+        asked.add(questions[cell.id])
         pool.ask("check", cell)
-        if cell.criterion not in (*CONTROLS, *problems):
+        if cell.criterion not in CONTROLS:
             try:
                 if remark := pool.ask("check_criterion", cell):
-                    line = f"criterion {cell.criterion} fails on two samples, and its cells may fail: {remark}"
-                    print(line, file=sys.stderr)
+                    tell(f"criterion {cell.criterion} fails on two samples, and its cells may fail: {remark}")
             except UserError as error:
-                problems[cell.criterion] = f"criterion {cell.criterion}: {error}"
-    for cell in loadable:
-        if cell.criterion not in (*CONTROLS, *problems):
+                problems[questions[cell.id]] = f"criterion {cell.criterion}: {error}"
+    first = min((cell.seed for cell in cells), default=0)
+    for cell in cells:
+        if cell.seed == first and cell.criterion not in CONTROLS and questions[cell.id] not in problems:
             pool.ask("check_target", cell)
-    return problems
+    return {cell.id: problems[questions[cell.id]] for cell in cells if questions[cell.id] in problems}
+
+
+def _question(cell: Cell) -> str:
+    """Return a hash of what the answer of a trial depends on: all that meets the criterion but the seed."""
+    net = [cell.data, cell.network, cell.training, cell.environment.precision, cell.scoring.model_dump()]
+    return digest([net, cell.criterion, cell.criterion_options, cell.form, cell.structured, cell.score_mode])
 
 
 def _failed_dense(plan: Plan, finished: dict[str, dict[str, Any]]) -> dict[str, str]:
@@ -128,11 +135,11 @@ def _failed_dense(plan: Plan, finished: dict[str, dict[str, Any]]) -> dict[str, 
 
 def _report(plan: Plan, root: Path, logger: Logger) -> None:
     def outside(error: store.CorruptError) -> None:
-        print(f"{error}; it is no part of this run: remove its folder", file=sys.stderr)
+        tell(f"{error}; it is no part of this run: remove its folder")
 
     results = frame.joined(store.load(root, outside), plan.to_json())
     logger.table(plan.hash, *tables.table(results))
-    _print(tables.text(results))
+    tell(tables.text(results), stream="stdout")
     folder = table_folder(root, results)
     files = accuracy_files(results) or tradeoff.files(results)
     try:
@@ -145,16 +152,9 @@ def _report(plan: Plan, root: Path, logger: Logger) -> None:
     place = shlex.quote(str(root).replace("$", "$$"))  # make reads a dollar as its own
     where = f" OUT={place}" if "out" in settings.named else ""
     where += f" EXPERIMENT={settings.experiment}" if settings.experiment != "digits" else ""
-    _print(f"records  {root / 'cells'}", f"tables   {folder}: {names}")
-    _print(f"next     make bench CRITERION=taylor,magnitude,snip,random{where}", "         make list")
-
-
-def _print(*lines: str) -> None:
-    """Print lines, unless whoever read them has left (head, less): the run's status does not depend on it."""
-    try:
-        print(*lines, sep="\n", flush=True)
-    except BrokenPipeError:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    lines = (f"records  {root / 'cells'}", f"tables   {folder}: {names}")
+    following = (f"next     make bench CRITERION=taylor,magnitude,snip,random{where}", "         make list")
+    tell(*lines, *following, stream="stdout")
 
 
 def _failed(record: dict[str, Any]) -> str | None:

@@ -31,6 +31,7 @@ RUNS = {
     "rewound": "criterion=magnitude when=rewind schedule={name: iterative, steps: 2}",
     "gradual and regrown": "criterion=magnitude schedule=[{name: gradual, every: 9},{name: regrow, every: 9}]",
     "until converged": "criterion=magnitude schedule={name: iterative, steps: 2, stop: 99} scope=[layer,erk]",
+    "taken back at once": "criterion=random schedule={name: iterative, steps: 2, stop: 0.5} sparsity=0.98",
     "a regression": "experiment=diabetes criterion=magnitude sparsity=0.5",
 }
 
