@@ -1,12 +1,16 @@
 """Schedules, times and ablations through whole cells: what each does to masks and weights, against replays."""
 
+import copy
 import itertools
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from bench import data as datasets
 from bench import lineage as lineage_module
@@ -16,11 +20,14 @@ from bench.cell import Cell
 from bench.lineage import Lineage, copied
 from bench.masks import Masks, select
 from bench.prune import Pruner
+from bench.regrow import traded
 from bench.run import early_state, initial, recipe_trainer, run_cell
-from bench.schema import Recipe
+from bench.schema import Model, Recipe
 from bench.store import MASKS, PRUNED, WEIGHTS
 from bench.train import Trainer
 from criteria.movement import Movement
+from criteria.tools.gradients import mean_gradients
+from criteria.tools.parameters import prunable
 from tests.helpers import cell, dataset, plugin, recipe, same, weights, workbench
 from tests.killed import Killed, made_despite_kills
 
@@ -385,3 +392,86 @@ def test_a_resumed_regrow_goes_on_as_it_was(tmp_path: Path, monkeypatch: pytest.
     assert 1 <= kills < 9
     assert same(stored(one, root, MASKS), masks)
     assert same(stored(one, root, WEIGHTS), final)
+
+
+def test_until_converged_goes_back_to_what_validation_saw_last(
+    tmp_path: Path, steps: list[Masks], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Validation alone decides, and weights, masks, curves and epochs are those before the step that fell too far."""
+    told, seen = iter([90.0, 89.0, 88.5, 88.2, 87.0]), []
+
+    def validated(model: nn.Module, *_: Any) -> dict[str, float]:
+        seen.append(weights(model))
+        return {"top1": next(told)}
+
+    monkeypatch.setattr("bench.run.validate", validated)
+    path = Iterative(name="iterative", steps=4, stop=2.0, end=0.9)  # at 0, 3, 6, 9 of 12
+    record, masks, final = ran(small(schedule=path, sparsity=None, **FINETUNED), tmp_path)
+    assert len(seen) == 5  # dense, and after each step until the one below 88
+    assert same(masks, steps[2])
+    assert all(torch.equal(final[name], seen[3][name]) for name in final)
+    assert record["columns"]["epochs_total"] == 2 + 9 / 6
+    assert [(row["stage"], row["epoch"]) for row in record["curves"]] == [("train", 1), ("train", 2), ("finetune", 1)]
+
+
+@pytest.mark.parametrize("grow", ["gradient", "random"])
+def test_regrow_drops_by_the_criterion_and_grows_as_told(tmp_path: Path, grow: str) -> None:
+    digits = Model(name="digits_net", factory="bench.models.digits_net:digits_net")  # it has batch norms
+    one = small(model=digits, schedule=Regrow.model_validate({"name": "regrow", "grow": grow}))
+    samples = datasets.load(one.dataset, CPU)
+    pruner, lineage = Pruner(one, samples, workbench(tmp_path)), Lineage(initial(one, samples, CPU))
+    pruner.prune_(lineage, 0.9)
+    old, buffers = dict(lineage.masks), [b.clone() for b in lineage.model.buffers()]
+    drop = {name: weight.detach().abs() for name, weight in prunable(lineage.model).items()}
+    twin = copy.deepcopy(lineage.model).eval()
+    dense = {n: g.abs() for n, g in mean_gradients(twin, pruner.batches, F.cross_entropy).items()}
+    pruner.trade_(lineage, 0.3, 2)
+    by_gradient = traded(old, drop, dense, 0.3)
+    assert same(lineage.masks, by_gradient) == (grow == "gradient")
+    assert all(torch.equal(a, b) for a, b in zip(lineage.model.buffers(), buffers, strict=True))
+
+
+def test_regrow_replaces_fewer_and_fewer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shares, real = {}, Pruner.trade_
+
+    def noting(self: Pruner, lineage: Lineage, share: float, step: int) -> Masks:
+        shares[step] = share
+        return real(self, lineage, share, step)
+
+    monkeypatch.setattr(Pruner, "trade_", noting)
+    ran(small(schedule=REGROW), tmp_path)  # 12 steps, three quarters are 9
+    assert shares == {t: pytest.approx(0.3 * (1 + math.cos(math.pi * t / 9)) / 2) for t in (2, 4, 6, 8)}
+
+
+def test_what_a_criterion_gathered_outlives_a_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.lineage.SAVE_EVERY_S", -1.0)
+    longer = {"recipe": SHORT.model_copy(update={"epochs": 3}), "finetune_epochs": 3}
+    one = small(criterion="movement", schedule=Gradual(name="gradual", every=13), **FINETUNED | longer)
+    _, masks, final = ran(one, tmp_path / "whole")
+    root = tmp_path / "killed"
+    _, kills = made_despite_kills(one, root)
+    assert kills >= 3
+    assert same(stored(one, root, MASKS), masks)
+    assert same(stored(one, root, WEIGHTS), final)
+
+
+@pytest.mark.parametrize(("left", "empty"), [(0, 1), (1, 0)])
+def test_layers_without_any_weight_are_counted_and_cut_the_net(tmp_path: Path, left: int, empty: int) -> None:
+    """The first layer scores lowest, so that it alone is emptied."""
+    body = "return {k: i + torch.sigmoid(p.detach()) for i, (k, p) in enumerate(prunable(model).items())}"
+    sparsity = (64 * 300 - left) / (64 * 300 + 300 * 100 + 100 * 10)
+    record, masks, _ = ran(small(sparsity=sparsity, recipe=recipe(epochs=0), **plugin(tmp_path, body)), tmp_path)
+    assert int(masks["1.weight"].sum()) == left
+    columns = record["columns"]
+    assert (columns["collapsed_layers"], columns["disconnected"]) == (empty, bool(empty))
+
+
+def test_reinit_draws_anew_where_the_network_begins_with_given_weights(tmp_path: Path) -> None:
+    one = small(ablation="reinit")
+    samples = datasets.load(one.dataset, CPU)
+    given = {name: torch.full_like(w, 0.5) for name, w in initial(one, samples, CPU).state_dict().items()}
+    save_file(given, tmp_path / "given.safetensors")
+    model = one.model.model_copy(update={"weights": str(tmp_path / "given.safetensors")})
+    own = small(model=model)
+    assert same(weights(initial(own, samples, CPU)), given)
+    assert same(weights(initial(own, samples, CPU, "reinit")), weights(initial(one, samples, CPU, "reinit")))

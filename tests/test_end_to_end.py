@@ -170,6 +170,7 @@ def test_sigint_stops_soon_with_one_line_and_keeps_what_is_done(whole: Path, tmp
         text=True,
     )
     while len(list(tmp_path.glob("cells/*/record.json"))) < 2:
+        assert process.poll() is None
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=20)

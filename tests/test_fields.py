@@ -84,7 +84,7 @@ def test_until_converged_watches_r2(tmp_path: Path) -> None:
         (
             "breast_cancer",
             {"loss": "bce", "flip": True},
-            r"crop_padding and recipe\.flip are for images; breast_cancer",
+            r"crop_padding and recipe\.flip are for images \(uint8\); breast_cancer",
         ),
     ],
 )

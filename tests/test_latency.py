@@ -110,3 +110,15 @@ def test_a_network_that_computes_something_else_is_not_timed(
 def test_an_artefact_that_is_gone_stops_the_question(tmp_path: Path, made: tuple[Workbench, dict[str, Cell]]) -> None:
     with pytest.raises(Exception, match="corrupt"):
         Networks(made[1]["filter"], made[1]["dense"].id, workbench(tmp_path))
+
+
+def test_nothing_is_timed_with_autograd_on(made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[bool, bool]] = []
+
+    def noting(runs: Any, *rest: Any) -> Any:
+        seen.extend((torch.is_grad_enabled(), run().requires_grad) for run in runs.values())
+        return race(runs, *rest, rounds=2)
+
+    monkeypatch.setattr(latency, "race", noting)
+    rows(made, "filter")
+    assert seen == [(False, False)] * 3

@@ -167,3 +167,13 @@ def test_what_is_neither_filter_nor_weight_is_refused(tmp_path: Path, capfd: pyt
     lines = capfd.readouterr().err.splitlines()
     assert len(lines) == 1
     assert "granularity=filter or granularity=weight" in lines[0]
+
+
+def test_scores_on_the_scale_of_a_layer_are_compared_by_its_mean(tmp_path: Path) -> None:
+    asked = cell(granularity=Filter(name="filter"), criterion="l1_norm", target_kind="filters", recipe=recipe(epochs=0))
+    oracle = Oracle(workbench(tmp_path))
+    layers = [layer for layer, _ in oracle.units(asked)[0]]
+    scores = torch.tensor(oracle.scores(("l1_norm", asked)))
+    assert {layer: float(scores[[name == layer for name in layers]].mean()) for layer in layers} == {
+        layer: pytest.approx(1) for layer in layers
+    }

@@ -9,15 +9,16 @@ import torch
 from torch import Tensor
 
 from bench import prune
-from bench.axes import Iterative, Scope
+from bench.axes import Filter, Iterative, Scope
 from bench.cell import Cell
 from bench.errors import UserError
 from bench.lineage import Lineage, copied
 from bench.prune import Pruner, all_kept
 from bench.schedule import sparsities
 from bench.schema import Prunable, Scoring
+from bench.scopes import removed_per_layer
 from bench.store import TENSORS
-from tests.helpers import cell, data, net, plugin, same, weights, workbench
+from tests.helpers import cell, data, net, plugin, recipe, same, weights, workbench
 
 LAYER = Scope(name="layer")
 SIZES = {"0.weight": 36, "4.weight": 192}
@@ -267,3 +268,16 @@ def test_a_criterion_file_that_was_edited_since_the_plan_is_refused(tmp_path: Pa
     """Its scores would be stored under the identity of the file as it was."""
     with pytest.raises(UserError, match="has changed since the run began"):
         pruned(cell(criterion="snip", fingerprint="as it was"), tmp_path)
+
+
+def test_scope_lamp_takes_its_densities_from_the_weights(tmp_path: Path) -> None:
+    lineage, fresh = pruned(cell(criterion="snip", scope=Scope(name="lamp")), tmp_path), net()
+    own = {name: fresh.get_parameter(name).detach() for name in SIZES}
+    assert [*removed(lineage).values()] == removed_per_layer("lamp", own, 0.5, [0, 0], [*SIZES.values()])
+
+
+def test_the_key_of_scores_holds_their_form_and_the_loss() -> None:
+    one = cell(criterion="taylor")
+    filters = cell(criterion="taylor", granularity=Filter(name="filter"), target_kind="filters")
+    squared = cell(criterion="taylor", recipe=recipe(loss="mse"))  # at initialisation no checkpoint tells them apart
+    assert len({c.scores_key for c in (one, filters, squared)}) == 3

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from bench.axes import Filter
 from bench.cell import Cell
 from bench.data import scoring_batches
 from bench.errors import UserError
@@ -172,3 +173,12 @@ def test_excluded_patterns_name_weights_that_stay_dense() -> None:
     assert list(taking_part(cell(prunable=Prunable(exclude=("weight",))), model)) == ["0.weight", "4.weight"]
     with pytest.raises(UserError, match=r"prunable\.exclude=\['\*weight'\] leaves nothing to prune in lenet"):
         taking_part(cell(prunable=Prunable(exclude=("*weight",))), model)
+
+
+@pytest.mark.parametrize("criterion", ["taylor", "fisher", "movement"])
+def test_where_filters_are_removed_a_criterion_gives_its_filter_form(criterion: str) -> None:
+    one = cell(criterion=criterion, granularity=Filter(name="filter"), target_kind="filters")
+    model, batches = net(), scoring_set(one, data(train=80))
+    got = score(one, load(one), model, batches)
+    assert got
+    assert all(values.shape == model.get_parameter(name).shape[:1] for name, values in got.items())

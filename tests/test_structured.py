@@ -18,12 +18,14 @@ from bench.compact import kept_units
 from bench.data import batches, load
 from bench.lineage import Lineage
 from bench.masks import Masks, select
+from bench.measure.accuracy import reestimated_batchnorm
 from bench.models.digits_net import digits_net
 from bench.models.resnet import resnet
 from bench.models.text_transformer import text_transformer
-from bench.prune import Pruner
-from bench.run import initial, run_cell
+from bench.prune import Pruner, structure_of
+from bench.run import initial, read_pruned, run_cell
 from bench.schema import Model
+from bench.score import scoring_set
 from bench.store import MASKS, WEIGHTS
 from bench.structured import Structure, group_scores, select_units
 from bench.units import Part, Units
@@ -352,3 +354,39 @@ def test_a_cell_that_was_killed_again_and_again(
     assert result(record) == expected
     for name in (MASKS, WEIGHTS):
         assert same(stored(one, tmp_path / "killed", name), stored(one, tmp_path / "whole", name))
+
+
+@pytest.mark.parametrize(("criterion", "coupled", "other"), [("taylor", "sum", "mean"), ("magnitude", "mean", "sum")])
+def test_a_cell_joins_coupled_filters_as_its_criterion_says(
+    tmp_path: Path, criterion: str, coupled: str, other: str
+) -> None:
+    one = small(model=RESNET, criterion=criterion)
+    samples = load(one.dataset, CPU)
+    model = initial(one, samples, CPU)
+    lineage = Lineage(model, structure_of(one, model, samples))
+    assert lineage.structure is not None
+    pruner = Pruner(one, samples, workbench(tmp_path))
+    scores = pruner.scores(lineage)
+    pruner.prune_(lineage, 0.5)
+    expected, wrong = (
+        select_units(group_scores(lineage.structure.groups, scores, FILTER, how), 0.5, "global", {}, 1, None)
+        for how in (coupled, other)
+    )
+    assert same({u.name: kept_units(u, lineage.masks) for u in lineage.structure.groups}, expected)
+    assert not same(expected, wrong)
+
+
+def test_batch_norm_is_re_estimated_on_the_scoring_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[Tensor, Tensor]] = []
+
+    def noting(model: nn.Module, given: Any) -> Any:
+        seen.extend(given)
+        return reestimated_batchnorm(model, seen)
+
+    monkeypatch.setattr("bench.run.reestimated_batchnorm", noting)
+    one = small()
+    samples = load(one.dataset, CPU)
+    read_pruned(initial(one, samples, CPU), one, samples)
+    expected = scoring_set(one, samples)
+    assert len(seen) == len(expected)
+    assert all(torch.equal(got[0], wanted[0]) for got, wanted in zip(seen, expected, strict=True))

@@ -1,6 +1,7 @@
 """The trainer against a loop written out by hand; masks that hold; resuming that is exact."""
 
 import copy
+import itertools
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -443,3 +444,28 @@ def test_decay_of_norm_and_bias_is_the_recipes_choice() -> None:
     assert (decayed["weight_decay"], free["weight_decay"]) == (0.1, 0.0)
     assert {p.dim() for p in decayed["params"]} == {2, 4}
     assert {p.dim() for p in free["params"]} == {1}
+
+
+def test_the_penalty_on_scales_is_l1() -> None:
+    after = []
+    for penalty in (0.0, 0.5):
+        model = net()
+        model[1].weight.data = torch.tensor([-2.0, -0.1, 0.3, 4.0])
+        trainer(model, data(), recipe(gamma_l1=penalty)).run(1, lambda row: None)
+        after.append(weights(model))
+    moved = {name: after[1][name] - after[0][name] for name in after[0]}
+    torch.testing.assert_close(moved.pop("1.weight"), -0.1 * 0.5 * torch.tensor([-1.0, -1.0, 1.0, 1.0]))
+    assert not any(change.any() for change in moved.values())
+
+
+def test_dropout_is_drawn_anew_each_step_whatever_ran_before() -> None:
+    def dropped() -> list[Tensor]:
+        model, seen = nn.Sequential(nn.Flatten(), nn.Dropout(), nn.Linear(16, 3)), []
+        model[1].register_forward_hook(lambda module, _, out: seen.append(out == 0) if module.training else None)
+        trainer(model, data(), recipe()).run(4, lambda row: None)
+        return seen
+
+    first = dropped()
+    torch.randn(7)
+    assert all(torch.equal(one, other) for one, other in zip(first, dropped(), strict=True))
+    assert all(not torch.equal(one[:4], other[:4]) for one, other in itertools.combinations(first, 2))

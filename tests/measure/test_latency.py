@@ -61,3 +61,14 @@ def test_conditions_name_cores_load_and_clock() -> None:
     assert list(known) == ["cores", "load", "clock_mhz"]
     assert known["cores"] >= 1
     assert known["clock_mhz"] is None or 100 < known["clock_mhz"] < 10_000
+
+
+def test_a_round_that_warms_up_is_no_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns: list[None] = []
+    real = latency.Timer.blocked_autorange
+    monkeypatch.setattr(
+        latency.Timer, "blocked_autorange", lambda self, **how: (turns.append(None), real(self, **how))[1]
+    )
+    times = race({"a": lambda: None, "b": lambda: None}, torch.device("cpu"), 1, generator(0, "race"), rounds=9)
+    assert len(turns) == 2 * (9 + 1)
+    assert {len(own.turns_s) for own in times.values()} == {9}

@@ -123,3 +123,50 @@ def test_a_claim_about_nothing_that_was_run_says_so(out: Out) -> None:
 def test_a_plan_without_claims_has_no_file(out: Out) -> None:
     out.plan(*out.seeds("taylor", 0.9, 90.0))
     assert claims.files(out.results()) == {}
+
+
+@pytest.mark.parametrize(
+    ("first", "expected"),
+    [
+        ([88.0, 88.1, 87.9, 88.0], "does not hold"),
+        ([89.2, 89.4, 89.3, 89.5], "not shown"),
+        ([89.9, 89.7, 90.2, 89.7, 89.8, 89.35], "holds"),
+    ],
+)
+def test_equivalence_looks_to_both_sides(out: Out, first: list[float | None], expected: str) -> None:
+    assert verdict(out, EQUAL, first, [90.0] * len(first))["verdict"] == expected
+
+
+@pytest.mark.parametrize(
+    ("first", "expected"),
+    [([88.0, 88.1, 88.2], "holds"), ([92.0, 92.1, 92.2], "does not hold"), ([89.0, 90.0, 91.5], "not shown")],
+)
+def test_below_is_above_seen_from_the_other_side(out: Out, first: list[float | None], expected: str) -> None:
+    assert verdict(out, ABOVE | {"relation": "below"}, first, [90.0, 90.0, 90.0])["verdict"] == expected
+
+
+@pytest.mark.parametrize(("relation", "expected"), [("below", "holds"), ("above", "does not hold")])
+@pytest.mark.parametrize("ties", [0, 3])
+def test_a_count_may_speak_against_a_claim_and_ties_do_not_count(
+    out: Out, relation: str, expected: str, ties: int
+) -> None:
+    told = 5 if ties else 6
+    early = {seed: [0, 1, 2] for seed in range(told + ties)}
+    late = {seed: [0, 1, 2] if seed >= told else [0, 0, 1] for seed in range(told + ties)}
+    out.plan(
+        *_collapse(out, "taylor", early),
+        *_collapse(out, "random", late),
+        claims=[ABOVE | {"relation": relation, "measure": "first_empty"}],
+    )
+    row = claims.judged(out.results()).iloc[0]
+    assert (row["ahead"], row["behind"], row["p"]) == (0, told, pytest.approx(2 / 2**told))
+    assert row["verdict"] == ("not shown" if ties else expected)
+
+
+def test_a_seed_of_which_a_target_has_failed_has_no_first_empty_layer(out: Out) -> None:
+    cells = [*_collapse(out, "taylor", {s: [0, 1, 2] for s in range(6)})]
+    cells += _collapse(out, "random", {s: [0, 0, 1] for s in range(6)})
+    out.record(cells[0])  # failed, where the layer may have emptied first
+    out.plan(*cells, claims=[ABOVE | {"relation": "below", "measure": "first_empty"}])
+    row = claims.judged(out.results()).iloc[0]
+    assert (row["pairs"], row["planned"], row["behind"]) == (5, 6, 5)
