@@ -37,7 +37,7 @@ def calibrate(cells: Sequence[Cell], bench: Workbench) -> Price:
     peak = PeakMemory(bench.device)
     started = _clock()
     (cell, *_), pruned = cells, [cell for cell in cells if cell.score_mode]
-    set_kernels(tf32=cell.environment.precision == "tf32")
+    set_kernels(cell.environment.precision)
     samples = data.load(cell.dataset, bench.device)
     load_s = _clock() - started
     model = initial(cell, samples, bench.device)

@@ -161,6 +161,12 @@ def held(dataset: Dataset) -> str:
     return " and ".join(FILES.get(dataset.reader, ("its files",)))
 
 
+def require(dataset: Dataset) -> None:
+    """Raise the error of a dataset that is not there."""
+    if not is_present(dataset):
+        raise absent(dataset)
+
+
 def absent(dataset: Dataset) -> UserError:
     """Return the error of a dataset that is not there."""
     return UserError(f"dataset {dataset.name} is not there: {where(dataset)}")

@@ -26,8 +26,7 @@ def content_hash(dataset: Dataset, cache_file: Path | None = None) -> str:
         return store.digest([[part.paths, part.labels, part.sizes] for part in parts])
     if archive := catalogue.ARCHIVES.get(dataset.reader):
         return archive.md5
-    if not catalogue.is_present(dataset):
-        raise catalogue.absent(dataset)
+    catalogue.require(dataset)
     if code := reader_hash(dataset):
         return store.digest([code, _hash_of_files(dataset, cache_file) if dataset.root else ""])
     return _hash_of_files(dataset, cache_file)

@@ -19,22 +19,22 @@ def in_mode(model: nn.Module, train: bool) -> Iterator[None]:
         model.train(was_training)
 
 
-def set_kernels(deterministic: bool = True, tf32: bool = False) -> None:
+def set_kernels(precision: str = "fp32", deterministic: bool = True) -> None:
     """Let torch compute as workers do, by deterministic kernels, or as fast as cuDNN can; on CUDA round to TF32 or not.
 
-    cuDNN rounds unless it is told. bf16 is the trainer's.
+    cuDNN rounds unless it is told. precision: as in a cell's environment; bf16 is the trainer's.
     """
     torch.use_deterministic_algorithms(deterministic)
     torch.backends.cudnn.benchmark = not deterministic
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
 
 
 @contextmanager
-def kernels(deterministic: bool = True, tf32: bool = False) -> Iterator[None]:
+def kernels(precision: str = "fp32", deterministic: bool = True) -> Iterator[None]:
     """Compute inside the block by these kernels (set_kernels); what was set is restored."""
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
     before = (torch.are_deterministic_algorithms_enabled(), cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32)
-    set_kernels(deterministic, tf32)
+    set_kernels(precision, deterministic)
     try:
         yield
     finally:

@@ -121,7 +121,7 @@ class Oracle:
 
     def _train(self, cell: Cell) -> Net:
         samples = self._samples(cell)
-        set_kernels(tf32=cell.environment.precision == "tf32")
+        set_kernels(cell.environment.precision)
         model = initial(cell, samples, self.bench.device)
         lineage = Lineage(model, structure_of(cell, model, samples))
         become_dense(cell, lineage, samples, self.bench)

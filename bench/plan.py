@@ -81,14 +81,13 @@ def make(settings: Settings, device: str) -> Plan:
     """Return exactly the product of the axes plus the controls; UserError for a combination that is not defined."""
     broken: dict[str, str] = {}
     cells: dict[str, Cell] = {}
-    _check_names(list(settings.criterion))
+    _check_names(settings)
     named = {"vary": {*settings.vary}} | {f"claim {c.name}": {*c.first, *c.second} for c in settings.claims}
     for where, columns in named.items():
         if unknown := sorted(columns - {*COLUMNS}):
             raise UserError(
                 f"{where} names no column of the records: {unknown[0]!r}; {near_misses(unknown[0], COLUMNS)}"
             )
-    _check_sources(settings)
     for choice, precision in itertools.product(settings.choices, settings.precision):
         if precision == "tf32" and device == "cpu":
             raise UserError("precision=tf32 is a mode of CUDA devices, and this run is on the CPU; take fp32 or bf16")
@@ -248,23 +247,17 @@ def defaults(description: Description) -> Defaults:
         raise BrokenCriterionError(line, description) from error
 
 
-def _check_names(criteria_of_run: list[Criterion]) -> None:
-    """Refuse two files of one name: their rows could not be told apart."""
-    files: dict[str, str] = {}
-    for criterion in criteria_of_run:
-        name = Path(criterion.name).stem
-        if files.setdefault(name, criterion.name) != criterion.name:
-            raise UserError(f"two criteria are called {name!r}: {files[name]} and {criterion.name}; rename one file")
-
-
-def _check_sources(settings: Settings) -> None:
-    """Refuse two networks, or two readers, of one name."""
+def _check_names(settings: Settings) -> None:
+    """Refuse two criteria, networks or readers of one name: their rows could not be told apart."""
+    named = {"criteria": [(Path(criterion.name).stem, criterion.name) for criterion in settings.criterion]}
     for group, function in OWN.items():
+        chosen = [getattr(choice, group) for choice in settings.choices]
+        named[f"{group}s"] = [(one.name, getattr(one, function)) for one in chosen]
+    for what, pairs in named.items():
         sources: dict[str, str] = {}
-        for given in (getattr(choice, group) for choice in settings.choices):
-            source = getattr(given, function)
-            if sources.setdefault(given.name, source) != source:
-                raise UserError(f"two {group}s are called {given.name}: {sources[given.name]} and {source}; rename one")
+        for name, source in pairs:
+            if sources.setdefault(name, source) != source:
+                raise UserError(f"two {what} are called {name!r}: {sources[name]} and {source}; rename one file")
 
 
 def _check_finetune_is_used(settings: Settings, cells: list[Cell]) -> None:

@@ -42,7 +42,7 @@ class Preflight:
         samples, model = self._loaded(cell)
         if cell.criterion not in CONTROLS:
             try:
-                with reestimated_batchnorm(model, scoring_set(cell, samples)[:1]):
+                with reestimated_batchnorm(model, _two_samples(cell, samples)):
                     pass
             except ValueError as error:
                 batch = cell.scoring.batch
@@ -98,14 +98,18 @@ class Preflight:
 
     def _trial_scores(self, cell: Cell, samples: Data, model: nn.Module) -> dict[str, Tensor]:
         criterion = load(cell)
-        batches = [(inputs[:2], targets[:2]) for inputs, targets in scoring_set(cell, samples)[:1]]
         try:
-            return score(cell, criterion, model, batches)
+            return score(cell, criterion, model, _two_samples(cell, samples))
         except Exception as error:
             if isinstance(error, CriterionError) and not isinstance(error, NonFiniteScoresError):
                 raise
             self._failed[cell.scores_key] = one_line(error)
         return {name: weight.detach().abs() for name, weight in taking_part(cell, model).items()}
+
+
+def _two_samples(cell: Cell, samples: Data) -> list[tuple[Tensor, Tensor]]:
+    """Return a scoring batch of at most two samples: what fails on them costs little to find."""
+    return [(inputs[:2], targets[:2]) for inputs, targets in scoring_set(cell, samples)[:1]]
 
 
 def _check_time(cell: Cell, samples: Data) -> None:

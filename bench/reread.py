@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from bench import artefacts, data, store
+from bench import artefacts, data
 from bench.axes import Iterative, OneShot
 from bench.cell import CONTROLS, Cell
 from bench.data import Data
@@ -21,7 +21,7 @@ from bench.prune import Pruner, structure_of
 from bench.run import ablate, become_dense, initial, read_pruned, read_test, sizes
 from bench.schedule import pruning_steps
 from bench.stage import Made, Workbench
-from bench.store import MASKS, PRUNED, TENSORS, WEIGHTS
+from bench.store import MASKS, PRUNED, WEIGHTS
 from bench.tasks import Reread
 from criteria import CriterionError
 
@@ -36,11 +36,10 @@ class Archive(Workbench):
 
     def stage(self, key: str, make: Any) -> Made:
         """Return (facts, tensors) of a stage; AbsentError where it is gone, CorruptError where it does not hold."""
-        folder = self.root / "stages" / key
-        facts = store.read_record(folder)
-        if facts is None:
+        known = self.stored(key)
+        if known is None:
             raise AbsentError(f"stages/{key} is not stored any more")
-        return facts, artefacts.read(folder, TENSORS, self.device)
+        return known
 
 
 def reread(cell: Cell, bench: Workbench) -> Reread:
@@ -50,7 +49,7 @@ def reread(cell: Cell, bench: Workbench) -> Reread:
     """
     archive = Archive(bench.root, bench.device, bench.tell)
     torch.set_num_threads(cell.environment.threads)
-    set_kernels(tf32=cell.environment.precision == "tf32")
+    set_kernels(cell.environment.precision)
     samples = data.load(cell.dataset, bench.device)
     here = machine.describe(bench.device)
     found = Reread({"cpu": here["cpu"], "gpu": here["gpu"], "torch": version("torch")})

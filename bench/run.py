@@ -36,7 +36,7 @@ def run_cell(cell: Cell, bench: Workbench) -> dict[str, Any]:
     folder = bench.root / "cells" / cell.id
     started = datetime.now(UTC).isoformat(timespec="seconds")
     peak = PeakMemory(bench.device)
-    set_kernels(tf32=cell.environment.precision == "tf32")
+    set_kernels(cell.environment.precision)
     samples = data.load(cell.dataset, bench.device)
     model = initial(cell, samples, bench.device)
     lineage = Lineage(model, structure_of(cell, model, samples))

@@ -23,14 +23,19 @@ class Workbench:
     tell: Callable[[str, dict[str, Any]], None]
     """tell(kind, facts): kind is "stage", "epoch" or "note"."""
 
+    def stored(self, key: str) -> Made | None:
+        """Return (facts, tensors) of a stage, None where it was not made; CorruptError where it does not hold."""
+        folder = self.root / "stages" / key
+        facts = store.read_record(folder)
+        return None if facts is None else (facts, artefacts.read(folder, TENSORS, self.device))
+
     def stage(self, key: str, make: Callable[[], Made]) -> Made:
         """Return (facts, tensors) of a stage; made by one process while others wait, and again where it is corrupt."""
         folder = self.root / "stages" / key
         with store.locked(self.root, key):
             try:
-                facts = store.read_record(folder)
-                if facts is not None:
-                    return facts, artefacts.read(folder, TENSORS, self.device)
+                if known := self.stored(key):
+                    return known
             except store.CorruptError as error:
                 self.tell("note", {"text": f"{error}; it is made again"})
             facts, tensors = make()

@@ -95,14 +95,21 @@ def record_failure(root: Path, cell: Cell, reason: str) -> Result:
 
     Its worker may have died with the record written and the answer unsent, or another run may have made it.
     """
-    folder = root / "cells" / cell.id
-    with contextlib.suppress(OSError, store.CorruptError):
-        if record := store.finished(folder):
-            return result_of(record)
+    with contextlib.suppress(OSError):
+        if known := made(root, cell):
+            return known
     columns = cell.columns() | {"status": "failed", "reason": reason}
     with contextlib.suppress(OSError):
-        store.commit(folder, store.cell_record(columns, cell.config(), final=False), {})
+        store.commit(root / "cells" / cell.id, store.cell_record(columns, cell.config(), final=False), {})
     return Result("failed", reason, columns)
+
+
+def made(root: Path, cell: Cell) -> Result | None:
+    """Return what became of a cell that need not run again, None where it is to be made."""
+    with contextlib.suppress(store.CorruptError):
+        if record := store.finished(root / "cells" / cell.id):
+            return result_of(record)
+    return None
 
 
 def result_of(record: dict[str, Any]) -> Result:

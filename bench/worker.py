@@ -27,7 +27,7 @@ from bench.reread import reread
 from bench.run import run_cell
 from bench.schema import Dataset
 from bench.stage import Workbench
-from bench.tasks import Result, Start, Timing, record_failure, result_of
+from bench.tasks import Result, Start, Timing, made, record_failure, result_of
 from criteria import CriterionError
 
 if TYPE_CHECKING:
@@ -158,9 +158,8 @@ class Worker:
             return record_failure(self.bench.root, cell, self.reason(error))
 
     def _make_locked(self, cell: Cell) -> Result:
-        with contextlib.suppress(store.CorruptError):
-            if record := store.finished(self.bench.root / "cells" / cell.id):
-                return result_of(record)
+        if known := made(self.bench.root, cell):
+            return known
         self.bench.tell("start", {})
         return result_of(run_cell(cell, self.bench))
 

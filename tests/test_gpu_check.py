@@ -133,7 +133,7 @@ def test_differences_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_mode_is_restored() -> None:
     before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    with kernels(tf32=True):
+    with kernels("tf32"):
         assert torch.backends.cuda.matmul.allow_tf32
         assert torch.are_deterministic_algorithms_enabled()
     assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == before

@@ -244,7 +244,9 @@ def test_two_networks_of_one_name_are_refused(tmp_path: Path) -> None:
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "net.py").write_text("def build(input_shape, num_classes):\n    return None\n")
     nets = ",".join(f"{tmp_path}/{folder}/net.py:build" for folder in ("a", "b"))
-    with pytest.raises(UserError, match=r"two models are called net\.build: .*/a/net\.py:build and .*; rename one"):
+    with pytest.raises(
+        UserError, match=r"two models are called 'net\.build': .*/a/net\.py:build and .*; rename one file"
+    ):
         plan(tmp_path, f"model=[{nets}]")
 
 

@@ -28,11 +28,11 @@ def noise(shapes: list[tuple[int, ...]], seed: int = 0) -> dict[str, torch.Tenso
     return {f"layer{i}": torch.randn(shape, generator=chance) for i, shape in enumerate(shapes)}
 
 
-def erk_by_bisection(shapes: list[tuple[int, ...]], kept: int) -> list[float]:
-    """Return the kept numbers at the epsilon where min(1, epsilon * sum / prod) keeps `kept` in total."""
+def erk_by_bisection(shapes: list[tuple[int, ...]], kept: int, least: int = 0) -> list[float]:
+    """Return the kept numbers at the epsilon where min(1, epsilon * sum / prod) keeps `kept`, each layer `least`."""
 
     def at(epsilon: float) -> list[float]:
-        return [min(math.prod(shape), epsilon * sum(shape)) for shape in shapes]
+        return [min(math.prod(shape), max(least, epsilon * sum(shape))) for shape in shapes]
 
     low, high = 0.0, float(max(math.prod(shape) for shape in shapes))
     for _ in range(200):
@@ -115,19 +115,6 @@ def test_apportion_refuses_what_the_bounds_exclude(total: int) -> None:
         apportion([1.0, 2.0], total, [1, 2], [4, 6])
 
 
-def erk_between(shapes: list[tuple[int, ...]], kept: int, least: int) -> list[float]:
-    """Return the kept numbers at the epsilon where all layers, each with at least `least`, keep `kept` in total."""
-
-    def at(epsilon: float) -> list[float]:
-        return [min(math.prod(shape), max(least, epsilon * sum(shape))) for shape in shapes]
-
-    low, high = 0.0, float(max(math.prod(shape) for shape in shapes))
-    for _ in range(200):
-        middle = (low + high) / 2
-        low, high = (middle, high) if sum(at(middle)) < kept else (low, middle)
-    return at(high)
-
-
 @given(SHAPES, SPARSITY, st.integers(1, 20))
 def test_what_every_layer_keeps_is_taken_from_the_others_by_their_densities(
     shapes: list[tuple[int, ...]], sparsity: float, least: int
@@ -137,7 +124,7 @@ def test_what_every_layer_keeps_is_taken_from_the_others_by_their_densities(
     total = min(round(sparsity * sum(sizes)), sum(sizes) - least * len(sizes))
     removed = removed_per_layer("erk", empty(shapes), total / sum(sizes), [0] * len(sizes), [n - least for n in sizes])
     assert sum(removed) == total
-    for n, lost, kept in zip(sizes, removed, erk_between(shapes, sum(sizes) - total, least), strict=True):
+    for n, lost, kept in zip(sizes, removed, erk_by_bisection(shapes, sum(sizes) - total, least), strict=True):
         assert n - lost >= least
         assert abs(n - lost - kept) < 1 + 1e-6
 

@@ -24,8 +24,7 @@ def cifar100(dataset: schema.Dataset) -> Raw:
 
 
 def _read(kind: type[CIFAR10], dataset: schema.Dataset) -> Raw:
-    if not catalogue.is_present(dataset):
-        raise catalogue.absent(dataset)
+    catalogue.require(dataset)
     root = catalogue.folder(dataset)
     try:
         published = [kind(root, train=train) for train in (True, False)]

@@ -20,7 +20,7 @@ def unpack(dataset: schema.Dataset) -> None:
     root = catalogue.folder(dataset)
     needed = [name for name in catalogue.IMAGENET_ARCHIVES if "train" not in name or not (root / "train").is_dir()]
     if missing := [name for name in needed if not (root / name).is_file()]:
-        raise UserError(f"dataset {dataset.name} is not there: {catalogue.where(dataset)} ({missing[0]} is missing)")
+        raise UserError(f"{catalogue.absent(dataset)} ({missing[0]} is missing)")
     try:
         with store.locked(root, "unpacking"):
             imagenet.parse_devkit_archive(root)  # leaves meta.bin, which names the class of each image of val/

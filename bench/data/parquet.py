@@ -21,8 +21,7 @@ CLASSES = 10
 
 def read(dataset: schema.Dataset) -> Raw:
     """Return colour images [N, 3, H, W] and ten classes; UserError for what is absent or broken, naming the row."""
-    if not catalogue.is_present(dataset):
-        raise catalogue.absent(dataset)
+    catalogue.require(dataset)
     (train_path, train), (test_path, test) = ((path, _split(path)) for path in catalogue.files(dataset))
     if train.inputs.shape[1:] != test.inputs.shape[1:]:
         sizes = (tuple(split.inputs.shape[1:]) for split in (train, test))

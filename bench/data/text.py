@@ -37,8 +37,7 @@ def read(dataset: schema.Dataset) -> Raw:
     text = dataset.text
     if text is None:
         raise UserError(f"dataset {dataset.name} needs dataset.text, see conf/dataset/text.yaml")
-    if not catalogue.is_present(dataset):
-        raise catalogue.absent(dataset)
+    catalogue.require(dataset)
     paths = catalogue.files(dataset)
     files = [_rows(path, text) for path in paths]
     classes = _classes(files[0][1], paths[0])

@@ -89,7 +89,7 @@ def deterministic(device: torch.device, sizes: Sizes) -> list[Row]:
         ends = []
         for _ in range(2):
             model = network(sizes.depth).to(device)
-            with kernels(tf32=precision == "tf32"):
+            with kernels(precision):
                 trainer(model, sizes, device, precision).run(sizes.steps, lambda row: None)
             ends.append(model.state_dict())
         rows.append(bounded(f"{precision}: weights that differ after two trainings", differing(*ends), 0))

@@ -42,9 +42,9 @@ def training_steps(device: torch.device, sizes: Sizes) -> list[Row]:
         # Each a network and momentum of its own, or one would train on what the other has left.
         ours = Ours(network(sizes.depth).to(device).to(memory_format=layout), sizes, device, precision)
         bare = Bare(network(sizes.depth).to(device).to(memory_format=layout), sizes, device, precision)
-        with kernels(tf32=precision == "tf32"):
+        with kernels(precision):
             step, plain = race(device, sizes, ours, bare)
-        with kernels(deterministic=False, tf32=precision == "tf32"):
+        with kernels(precision, deterministic=False):
             (free,) = race(device, sizes, bare)
         first = first or plain
         note = f"{1e3 * step:.3f} ms against {1e3 * plain:.3f} ms, {sizes.batch / step:.0f} images/s"
