@@ -22,7 +22,9 @@ def _cpu() -> str:
         match = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
     except OSError:
         match = None
-    return match[1] if match else platform.processor() or platform.machine()
+    name = match[1] if match else platform.processor() or platform.machine()
+    # Virtual machines of one name may have different instructions, on which kernels, last bits and seconds depend.
+    return f"{name} ({torch.backends.cpu.get_cpu_capability()})"
 
 
 def _git() -> str | None:

@@ -15,7 +15,7 @@ def test_columns_of_a_cpu() -> None:
     assert columns.keys() == {"cpu", "gpu", "git"}
     assert columns["gpu"] is None
     assert isinstance(columns["cpu"], str)
-    assert columns["cpu"]
+    assert columns["cpu"].endswith(f" ({torch.backends.cpu.get_cpu_capability()})")
 
 
 def test_cpu_without_proc(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,7 +25,16 @@ def test_cpu_without_proc(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "read_text", absent)
     monkeypatch.setattr(machine.platform, "processor", lambda: "")
     monkeypatch.setattr(machine.platform, "machine", lambda: "arm64")
-    assert machine._cpu() == "arm64"
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "DEFAULT")
+    assert machine._cpu() == "arm64 (DEFAULT)"
+
+
+def test_instruction_sets_of_one_processor_are_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = []
+    for capability in ("AVX2", "AVX512"):
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda capability=capability: capability)
+        names.append(machine._cpu())
+    assert len(set(names)) == 2
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
