@@ -10,7 +10,7 @@ from torch import nn
 from bench import data
 from bench.axes import Layer
 from bench.cell import Cell
-from bench.data import Data, batches
+from bench.data import Data, batches, scoring_positions
 from bench.estimate import scored_as
 from bench.lineage import Lineage
 from bench.loss import loss_function
@@ -46,7 +46,8 @@ def calibrate(cells: Sequence[Cell], bench: Workbench) -> Price:
     masks = all_kept(cell, model)
     lineage = Lineage(model, masks=masks)
     structured = next((cell for cell in pruned if cell.structured), None)
-    scoring = sum(len(targets) for _, targets in scoring_set(pruned[0], samples)) if pruned else 0
+    shared = (cell.seed, cell.scoring.samples, cell.scoring.batch)
+    scoring = len(scoring_positions(samples, *shared)) if pruned else 0
     return Price(
         load_s=load_s,
         step_s=step_s,

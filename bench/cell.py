@@ -9,9 +9,15 @@ from bench.axes import Filter, Finetune, Gradual, Granularity, Iterative, Layer,
 from bench.frozen import Frozen
 from bench.schema import Dataset, Model, Prunable, Recipe, Scoring
 from bench.store import digest
+from criteria import Description
 
 CONTROLS = ("dense", "dense_longer")
 """Reserved names: the dense net, and the dense net trained for the fine-tuning epochs more."""
+
+
+HARNESS_OPTIONS = ("granularity", "seed", "temperature")
+"""Options of criteria that the harness sets where the user does not (bench.score): given ones differ from absent ones
+also at the criterion's default."""
 
 
 class Environment(Frozen):
@@ -117,10 +123,12 @@ class Cell(Frozen):
         """What the criterion scores: filters where they are removed, weights for all other granularities."""
         return "filter" if isinstance(self.granularity, Filter) else "weight"
 
-    @property
-    def scores_checkpoint(self) -> bool:
-        """Whether its first pruning step scores the untouched checkpoint: gradual trains before it prunes."""
-        return not isinstance(self.schedule, Gradual)
+    def shares_scores(self, description: Description) -> bool:
+        """Whether its first pruning step takes scores that serve all sparsities, scopes and fine-tunings.
+
+        Not where training precedes them: of the network, or of what the criterion gathers.
+        """
+        return not (isinstance(self.schedule, Gradual) or description.observes)
 
     @property
     def min_keep(self) -> float:

@@ -23,7 +23,8 @@ class Compacted:
 
     def __init__(self, model: nn.Module, groups: Iterable[Units], masks: Masks) -> None:
         gone = [(units, ~kept_units(units, masks)) for units in groups]
-        self.model = _without(copy.deepcopy(model), gone).to(memory_format=torch.channels_last)
+        small = _without(copy.deepcopy(model), gone)
+        self.model = nn.utils.convert_conv2d_weight_memory_format(small, torch.channels_last)
         numbered = copy.deepcopy(model)
         with torch.no_grad():
             for tensor in (*numbered.parameters(), *numbered.buffers()):

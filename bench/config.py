@@ -246,7 +246,8 @@ def _say(error: ValidationError) -> str:
     elif first["type"] == "value_error" and isinstance(first["input"], dict):
         return f"{where}: {message}" if where else message
     elif first["type"] == "extra_forbidden":
-        *_, parent, key = first["loc"]
+        *parents, key = first["loc"]
+        parent = next(part for part in reversed(parents) if isinstance(part, str))  # others count values of an axis
         kinds = {kind.__name__.lower(): kind.model_fields for kind in Frozen.__subclasses__()}
         fields = kinds.get(str(parent).replace("_", ""), {})
         message = f"there is no such option; {near_misses(str(key), fields) if fields else f'{parent} has none'}"

@@ -7,6 +7,7 @@ all that rewind to it. What is stored already costs nothing.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+import criteria
 from bench.axes import Regrow
 from bench.cell import CONTROLS, Cell, spelled
 from bench.schedule import pruning_steps
@@ -97,10 +98,10 @@ class Ledger:
         if isinstance(cell.schedule, Regrow):
             passes -= 1  # it begins at random; the gradients that it grows by are a pass more
             need.seconds += passes * 2 * price.forward_s * (cell.schedule.grow == "gradient")
-        elif cell.scores_checkpoint and self._first(f"scores-{cell.scores_key}"):
-            need.mb += 4 * price.masks_mb
-        elif cell.scores_checkpoint:
-            passes -= 1
+        elif cell.shares_scores(criteria.describe(cell.criterion_file)):
+            new = self._first(f"scores-{cell.scores_key}")
+            passes -= not new
+            need.mb += 4 * price.masks_mb * new
         need.passes += passes
         need.seconds += passes * price.scores_s.get(scored_as(cell), 0.0)
         need.seconds += price.structure_s * cell.structured

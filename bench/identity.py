@@ -137,6 +137,6 @@ def weights_hash(model: Model) -> str:
     return sha256(path)
 
 
-def fingerprint(model: Model) -> str:
+def model_hash(model: Model) -> str:
     """Return a hash of a model file and the modules it imports from its own folder; "" for a `module:factory`."""
     return code_hash(model_file(model), "model")

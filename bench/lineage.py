@@ -89,7 +89,8 @@ class Progress:
         """Train up to step `until` with the lineage's masks; nothing is trained where that lies behind."""
         self.bench.tell("stage", {"stage": self.trainer.stream})
         self.trainer.mask(self.lineage.masks)
-        if self.lineage.structure and self.lineage.masks and not self.trainer.observe:
+        trains = self.trainer.step < until
+        if trains and self.lineage.structure and self.lineage.masks and not self.trainer.observe:
             self.trainer.run_compacted(
                 self.lineage.structure.compacted(self.lineage.model, self.lineage.masks), until, self._after_epoch
             )

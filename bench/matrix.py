@@ -1,5 +1,6 @@
 """Which pairs of a criterion and the axes are defined, asked of the rules that a plan keeps. No torch."""
 
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -23,7 +24,7 @@ from bench.axes import (
 )
 from bench.cell import Cell
 from bench.refusals import refusal
-from criteria import BrokenCriterionError
+from criteria import CriterionError
 
 GRANULARITIES: tuple[Granularity, ...] = (
     Weight(name="weight"),
@@ -56,7 +57,8 @@ class Grid:
 
 def matrix() -> tuple[list[Grid], list[str]]:
     """Return criterion x granularity and scope, criterion x time and schedule, and the reasons of what is refused."""
-    base = plan.make(config.load(["logger=none"]), "cpu").cells[-1]
+    with tempfile.TemporaryDirectory() as out:  # making a plan keeps hashes of the data there
+        base = plan.make(config.load([f"out={out}"]), "cpu").cells[-1]
     reasons: list[str] = []
     grids = []
     for title, axes in (("granularity:scope", _places), ("time:schedule", _times)):
@@ -64,7 +66,7 @@ def matrix() -> tuple[list[Grid], list[str]]:
         for name in criteria.available():
             try:
                 description = criteria.describe(name)
-            except BrokenCriterionError:
+            except CriterionError:
                 continue
             own = base.model_copy(update={"criterion": name, "criterion_file": name, "criterion_options": {}})
             if "weight" not in description.forms:

@@ -5,7 +5,7 @@ Every criterion estimates it; Molchanov et al. 2019 (arXiv:1906.10771) compare c
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from bench import data
 from bench.axes import Filter
 from bench.cell import Cell
-from bench.data import Data, Split, batches, scoring_batches
+from bench.data import Data, batches, scoring_positions
 from bench.errors import UserError
 from bench.lineage import Lineage
 from bench.loss import Loss, loss_function
@@ -143,12 +143,8 @@ def held_samples(cell: Cell, samples: Data) -> Batches:
     Raises UserError where the scoring set leaves none.
     """
     targets = samples.train.targets
-    # Each sample stands for itself in a set drawn as the scoring set is.
-    numbered = replace(samples, train=Split(torch.arange(len(targets), device=targets.device)[:, None], targets))
-    scoring = scoring_batches(numbered, cell.seed, cell.scoring.samples, cell.scoring.batch)
     free = torch.ones(len(targets), dtype=torch.bool)
-    for numbers, _ in scoring:
-        free[numbers.cpu().flatten()] = False
+    free[scoring_positions(samples, cell.seed, cell.scoring.samples, cell.scoring.batch).cpu()] = False
     rest = free.nonzero().flatten()
     if not len(rest):
         raise UserError("the scoring set takes all training samples, the oracle needs others: lower scoring.samples")

@@ -29,7 +29,7 @@ from bench.axes import (
     When,
     default_target_kind,
 )
-from bench.cell import CONTROLS, Cell, Environment
+from bench.cell import CONTROLS, HARNESS_OPTIONS, Cell, Environment
 from bench.errors import UserError, near_misses
 from bench.frozen import Frozen
 from bench.refusals import refusal
@@ -114,7 +114,11 @@ def _criterion_cells(
     settings: Settings, choice: Choice, criterion: Criterion, shared: dict[str, Any], broken: dict[str, str]
 ) -> list[Cell]:
     description, own = _describe(criterion, broken)
-    given = {name: value for name, value in criterion.options.items() if value != description.options.get(name)}
+    given = {
+        name: value
+        for name, value in criterion.options.items()
+        if value != description.options.get(name) or name in HARNESS_OPTIONS
+    }
     cells = []
     axes = (
         *(settings.granularity, settings.scope, settings.schedule, settings.when, settings.finetune),
@@ -180,7 +184,7 @@ def _shared(choice: Choice, out: str) -> dict[str, Any]:
         "dataset": choice.dataset,
         "dataset_hash": identity.content_hash(choice.dataset, Path(out) / "cache" / "hashes.json"),
         "model": choice.model,
-        "model_hash": identity.fingerprint(choice.model),
+        "model_hash": identity.model_hash(choice.model),
         "weights_hash": identity.weights_hash(choice.model),
         "recipe": choice.recipe,
         "prunable": choice.prunable,

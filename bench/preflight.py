@@ -42,7 +42,7 @@ class Preflight:
         samples, model = self._loaded(cell)
         if cell.criterion not in CONTROLS:
             try:
-                with reestimated_batchnorm(model, _two_samples(cell, samples)):
+                with reestimated_batchnorm(model, scoring_set(cell, samples, trial=True)):
                     pass
             except ValueError as error:
                 batch = cell.scoring.batch
@@ -67,7 +67,12 @@ class Preflight:
         _check_time(cell, samples)
         lineage = Lineage(model, self._structure(cell))
         scores, pruner = self._scores(cell), Pruner(cell, samples, self.bench)
-        taken, _ = pruner.removable(lineage, scores)
+        taken, pruned = pruner.removable(lineage, scores)
+        if isinstance(cell.schedule, Regrow) and (left := sorted(taking_part(cell, model).keys() - pruned)):
+            raise UserError(
+                f"{cell.criterion}: schedule=regrow begins with random masks of all layers, and {left[0]} has no "
+                "scores: leave it out by prunable.exclude"
+            )
         # Where `stop` decides how far to go, the path's end is what must be reachable.
         target = getattr(cell.schedule, "end", None) if cell.sparsity is None else cell.sparsity
         pruner.selected(lineage, {name: scores[name] for name in taken}, target)
@@ -99,17 +104,12 @@ class Preflight:
     def _trial_scores(self, cell: Cell, samples: Data, model: nn.Module) -> dict[str, Tensor]:
         criterion = load(cell)
         try:
-            return score(cell, criterion, model, _two_samples(cell, samples))
+            return score(cell, criterion, model, scoring_set(cell, samples, trial=True))
         except Exception as error:
             if isinstance(error, CriterionError) and not isinstance(error, NonFiniteScoresError):
                 raise
             self._failed[cell.scores_key] = one_line(error)
         return {name: weight.detach().abs() for name, weight in taking_part(cell, model).items()}
-
-
-def _two_samples(cell: Cell, samples: Data) -> list[tuple[Tensor, Tensor]]:
-    """Return a scoring batch of at most two samples: what fails on them costs little to find."""
-    return [(inputs[:2], targets[:2]) for inputs, targets in scoring_set(cell, samples)[:1]]
 
 
 def _check_time(cell: Cell, samples: Data) -> None:

@@ -39,7 +39,7 @@ class Progress:
         )
 
     def listen(self, kind: str, cell: Cell, facts: Any) -> None:
-        """Take one message of a worker, or one of the launcher's "start" and "result"."""
+        """Take one message of a worker, or the launcher's "result"."""
         if kind == "note":
             self.say(facts["text"])
             return
@@ -69,9 +69,12 @@ class Progress:
         status = f"{done}/{self.cells} cells"
         self.bar.set_description_str(status, refresh=False)
         self.bar.set_postfix_str(f" {self._eta()} {self.now}", refresh=False)
-        self.bar.refresh() if not self.bar.disable and self._due(0.1) else None
-        if self.bar.disable and self._due(LINE_EVERY_S):
+        if not self._due(LINE_EVERY_S if self.bar.disable else 0.1):
+            return
+        if self.bar.disable:
             tell(f"{status}, {self._eta()}, {self.now}")
+        else:
+            self.bar.refresh()
 
     def _due(self, seconds: float) -> bool:
         if time.monotonic() - self.line_at < seconds:

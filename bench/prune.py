@@ -1,6 +1,7 @@
 """One pruning step: the criterion's scores of the network as it is, then the masks that they give."""
 
 import time
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -30,18 +31,27 @@ class Pruner:
 
     def __init__(self, cell: Cell, samples: Data, bench: Workbench) -> None:
         self.cell = cell
+        self.samples = samples
         self.bench = bench
-        self.batches = scoring_set(cell, samples)
         self.criterion = load(cell)
 
-    def prune_(self, lineage: Lineage, target: float | None) -> None:
-        """Mask a lineage to sparsity `target` over all weights that take part, within its masks so far."""
+    @cached_property
+    def batches(self) -> list[tuple[Tensor, Tensor]]:
+        """The scoring set; read when first asked for, which takes minutes where images are in files."""
+        return scoring_set(self.cell, self.samples)
+
+    def prune_(self, lineage: Lineage, target: float | None, last: bool = True) -> None:
+        """Mask a lineage to sparsity `target` over all weights that take part, within its masks so far.
+
+        last: whether this may be the last step, whose histogram is what the record keeps.
+        """
         if isinstance(self.cell.schedule, Regrow) and not lineage.masks:
             masks = self._random(taking_part(self.cell, lineage.model), target or 0.0)
         else:
             scores = self.scores(lineage)
             masks = self.selected(lineage, scores, target)
-            lineage.columns["histogram"] = histogram(scores, masks, lineage.masks)
+            if last:
+                lineage.columns["histogram"] = histogram(scores, masks, lineage.masks)
         self._mask_(lineage, masks)
 
     def trade_(self, lineage: Lineage, share: float, step: int) -> Masks:
@@ -91,8 +101,7 @@ class Pruner:
         Those of the untouched checkpoint are a stage of their own. With ablation=invert the signs are turned.
         """
         self.bench.tell("stage", {"stage": "score"})
-        if self.cell.scores_checkpoint and not lineage.masks and not self.criterion.description.observes:
-            # These scores serve all sparsities, scopes and fine-tunings.
+        if not lineage.masks and self.cell.shares_scores(self.criterion.description):
             facts, scores = self.bench.stage(f"scores-{self.cell.scores_key}", lambda: self._score(lineage.model))
         else:
             facts, scores = self._score(lineage.model)

@@ -85,8 +85,8 @@ def initial(cell: Cell, samples: Data, device: torch.device, *use: str) -> nn.Mo
     seed = derived_seed(cell.seed, *use) if use else cell.seed
     network = cell.model.model_copy(update={"weights": None}) if use else cell.model
     model = models.build(network, samples.input_shape, outputs, seed).to(device)
-    # Convolutions run faster in this layout on CPUs, and tensor cores want it.
-    return model.to(memory_format=torch.channels_last)
+    # 2-d convolutions run faster in this layout on CPUs, and tensor cores want it.
+    return nn.utils.convert_conv2d_weight_memory_format(model, torch.channels_last)
 
 
 def become_dense(cell: Cell, lineage: Lineage, samples: Data, bench: Workbench) -> None:
@@ -140,7 +140,7 @@ def prune_while_training(cell: Cell, lineage: Lineage, trainer: Trainer, bench: 
                 share = replaced_share(cell.schedule, first, len(trainer.rates))
                 trainer.forget(pruner.trade_(lineage, share, first))
             else:
-                pruner.prune_(lineage, target)
+                pruner.prune_(lineage, target, last=number == len(path) or stop is not None)
             if number == len(path):
                 ablate(cell, lineage, unmasked, trainer.data, bench)
         progress.run(end)
@@ -168,7 +168,7 @@ def prune_and_rewind(cell: Cell, lineage: Lineage, samples: Data, bench: Workben
     for number, (_, target) in enumerate(path, start=1):
 
         def make(number: int = number, target: float | None = target) -> Made:
-            pruner.prune_(lineage, target)
+            pruner.prune_(lineage, target, last=number == len(path))
             trainer = recipe_trainer(cell, lineage.model, samples)
             trainer.resume(early)
             if number == len(path):
@@ -235,9 +235,7 @@ def measure(cell: Cell, lineage: Lineage, samples: Data, weights: bytes, bench: 
         model.load_state_dict(lineage.pruned)
         columns |= read_pruned(model, cell, samples)
     model.load_state_dict(artefacts.unpack(weights, bench.device))
-    columns |= read_test(model, cell, samples)
-    if not math.isfinite(columns["loss"]):
-        raise NonFiniteError("the final test loss is not finite; lower recipe.lr")
+    columns |= _finite(read_test(model, cell, samples), "final")
     return columns | sizes(cell, lineage, samples)
 
 
@@ -269,6 +267,13 @@ def read_test(model: nn.Module, cell: Cell, samples: Data) -> dict[str, Any]:
     return evaluate(model, batches(samples, samples.test, BATCH), loss_function(cell.recipe))
 
 
+def _finite(columns: dict[str, Any], whose: str) -> dict[str, Any]:
+    """Return what was read from the test set; NonFiniteError where the loss is none."""
+    if not math.isfinite(columns["loss"]):
+        raise NonFiniteError(f"the {whose} test loss is not finite; lower recipe.lr")
+    return columns
+
+
 def read_pruned(model: nn.Module, cell: Cell, samples: Data) -> dict[str, Any]:
     """Return top1 (r2 in a regression) right after pruning, by stored and by re-estimated batch-norm statistics."""
     measured = samples.measure
@@ -283,7 +288,7 @@ def read_dense(cell: Cell, samples: Data, bench: Workbench) -> float | None:
     def make() -> Made:
         lineage = Lineage(initial(cell, samples, bench.device))
         become_dense(cell, lineage, samples, bench)
-        return read_test(lineage.model, cell, samples), {}
+        return _finite(read_test(lineage.model, cell, samples), "dense net's"), {}
 
     read: float | None = bench.stage(f"dense_read-{cell.dense_key}", make)[0][samples.measure]
     return read

@@ -3,14 +3,13 @@
 from fnmatch import fnmatch
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import criteria
 from bench.axes import Filter
 from bench.cell import Cell
-from bench.data import Data, scoring_batches
+from bench.data import Data, batches, scoring_positions
 from bench.errors import UserError
 from bench.loss import loss_function
 from bench.mode import in_mode
@@ -22,17 +21,20 @@ MIN_BATCHES = {"taylor": 8}
 """With one batch taylor is snip squared, with batches of one sample twice fisher."""
 
 
-def scoring_set(cell: Cell, data: Data) -> list[tuple[Tensor, Tensor]]:
-    """Return the batches of the scoring set: one batch in train mode, so that batch statistics are those of all."""
-    batches: list[tuple[Tensor, Tensor]] = scoring_batches(data, cell.seed, cell.scoring.samples, cell.scoring.batch)
-    if cell.score_mode == "train":
-        return [(torch.cat([inputs for inputs, _ in batches]), torch.cat([targets for _, targets in batches]))]
-    if len(batches) < MIN_BATCHES.get(cell.criterion, 1):
+def scoring_set(cell: Cell, data: Data, trial: bool = False) -> list[tuple[Tensor, Tensor]]:
+    """Return the batches of the scoring set, not augmented, or for a `trial` its first one or two samples.
+
+    In train mode it is one batch, so that batch statistics are those of all.
+    """
+    chosen = scoring_positions(data, cell.seed, cell.scoring.samples, cell.scoring.batch)
+    size = len(chosen) if cell.score_mode == "train" else cell.scoring.batch
+    count = len(chosen) // size
+    if cell.score_mode != "train" and count < MIN_BATCHES.get(cell.criterion, 1):
         raise UserError(
             f"{cell.criterion} needs at least {MIN_BATCHES[cell.criterion]} batches to score, the scoring set has "
-            f"{len(batches)}: raise scoring.samples or lower scoring.batch"
+            f"{count}: raise scoring.samples or lower scoring.batch"
         )
-    return batches
+    return list(batches(data, data.train[chosen[: min(2, size)] if trial else chosen], size))
 
 
 def load(cell: Cell) -> Criterion:

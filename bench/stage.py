@@ -21,7 +21,7 @@ class Workbench:
     root: Path
     device: torch.device
     tell: Callable[[str, dict[str, Any]], None]
-    """tell(kind, facts): kind is "stage", "epoch" or "note"."""
+    """tell(kind, facts): kind is "start", "stage", "epoch" or "note"."""
 
     def stored(self, key: str) -> Made | None:
         """Return (facts, tensors) of a stage, None where it was not made; CorruptError where it does not hold."""

@@ -189,8 +189,18 @@ def sweep(root: Path) -> None:
     """Remove temporary files that dead processes of this machine have left."""
     for path in root.glob("*/**/*.tmp-*"):
         match = re.search(r"\.tmp-(.+)-(\d+)$", path.name)
-        if match and match[1] == socket.gethostname() and not Path(f"/proc/{match[2]}").exists():
+        if match and match[1] == socket.gethostname() and not _lives(int(match[2])):
             path.unlink(missing_ok=True)
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it is another user's
+        pass
+    return True
 
 
 def forget_unfinished(folder: Path) -> None:

@@ -1,7 +1,6 @@
 """The training step and its loop: one optimiser, a rate for each step, masked weights held at zero."""
 
 import copy
-import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -152,6 +151,7 @@ class Trainer:
                 crop_padding=self.recipe.crop_padding,
                 flip=self.recipe.flip,
                 crop_area=self.recipe.crop_area,
+                first=self.step % self.steps_per_epoch,
             )
 
     def run_compacted(self, small: Compacted, until: int, on_epoch: Callable[[dict[str, Any]], None]) -> None:
@@ -205,7 +205,7 @@ class Trainer:
         # A copy: torch would go on in the state's own tensors, and a second round from the same state would differ.
         self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": copy.deepcopy(memory)})
         self.step, self.seconds = state["step"], state["seconds"]
-        self._batches = itertools.islice(self._stream_of_batches(), self.step % self.steps_per_epoch, None)
+        self._batches = self._stream_of_batches()
         self._loss_sum.zero_()
         self._seen = 0
 

@@ -15,7 +15,7 @@ from bench import NUMERICS
 from bench.__main__ import main
 from bench.axes import OneShot, Scope, Weight
 from bench.cell import CONTROLS, Cell, Environment
-from bench.data import Data, Split
+from bench.data import Data, Split, batches, scoring_positions
 from bench.schema import Dataset, Model, Prunable, Recipe, Scoring
 from bench.seeds import global_stream
 from bench.stage import Workbench
@@ -33,6 +33,11 @@ def data(
 ) -> Data:
     splits = (split(count, shape, classes, seed) for seed, count in enumerate((train, validation, test)))
     return Data(*splits, classes, mean=(0.5,) * shape[0], std=(0.25,) * shape[0])
+
+
+def scoring_batches(data: Data, seed: int, samples: int | None, size: int) -> list[tuple[Tensor, Tensor]]:
+    """Return the scoring set of a seed in batches of this size."""
+    return list(batches(data, data.train[scoring_positions(data, seed, samples, size)], size))
 
 
 def recipe(**changes: Any) -> Recipe:

@@ -1,5 +1,6 @@
 """Wrong calls through main(argv): one clear line, a non-zero exit, no traceback, nothing started."""
 
+import importlib.metadata
 import subprocess
 import sys
 from pathlib import Path
@@ -91,6 +92,21 @@ def test_list_shows_every_criterion_with_formula_and_source(capsys: pytest.Captu
     shown = capsys.readouterr().out
     for words in ("abs(g * w)", "arXiv:1810.02340", "option temperature=200.0", "when=init", "arXiv:1906.10771"):
         assert words in shown
+
+
+def test_list_names_a_criterion_that_is_there_twice(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    twice = importlib.metadata.EntryPoint("snip", "criteria.random", "criteria")
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda **_: [twice])
+    assert main(["list"]) == 0
+    shown = capsys.readouterr().out
+    assert "criterion 'snip' is defined twice" in shown
+    assert "arXiv:1906.10771" in shown
+    assert main(["list", "--matrix"]) == 0
+    rows = {line.split()[0] for line in capsys.readouterr().out.splitlines() if line}
+    assert "taylor" in rows
+    assert "snip" not in rows
 
 
 def test_check_says_in_words_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

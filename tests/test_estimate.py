@@ -1,5 +1,6 @@
 """The work that is counted before a run is the work that the run does."""
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,8 @@ def ledger(cells: list[Cell], stored: set[str] | None = None, **changes: Any) ->
 
 @pytest.fixture(scope="module")
 def cells() -> list[Cell]:
-    plans = [make(config.load([*TINY, *words]), "cpu") for words in RUNS]
+    with tempfile.TemporaryDirectory() as out:  # making a plan keeps hashes of the data there
+        plans = [make(config.load([*TINY, *words, f"out={out}"]), "cpu") for words in RUNS]
     return [*{one.id: one for plan in plans for one in plan.cells}.values()]
 
 
@@ -79,6 +81,14 @@ def test_epochs_passes_reads_and_bytes_are_those_of_a_run(
     # With its dense net and scores there, a cell takes its fine-tuning alone.
     assert {need.epochs for need in again} == {2}
     assert {need.passes for need in again} == {0}
+
+
+def test_what_gathers_during_training_is_scored_for_each_cell() -> None:
+    words = ("criterion=[movement,taylor]", "sparsity=[0.5,0.9]", "schedule=one_shot")
+    with tempfile.TemporaryDirectory() as out:
+        needs = ledger([*make(config.load([*TINY, *words, f"out={out}"]), "cpu").cells])
+    passes = [(need.cell.criterion, need.passes) for need in needs if need.cell.score_mode]
+    assert passes == [("movement", 1), ("movement", 1), ("taylor", 1), ("taylor", 0)]
 
 
 def test_seconds_are_steps_passes_and_reads_at_their_prices() -> None:

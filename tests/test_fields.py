@@ -66,6 +66,38 @@ def test_bce_learns_two_classes_from_one_logit(tmp_path: Path) -> None:
     assert [layer["total"] for layer in record["layers"]] == [30 * 16, 16]
 
 
+VOLUMES = """
+import torch
+from torch import nn
+from bench.data import Raw, Split
+
+def read(dataset):
+    targets = torch.arange(120) % 3
+    noise = torch.randn(120, 1, 4, 6, 6, generator=torch.Generator().manual_seed(0))
+    split = Split(noise + targets[:, None, None, None, None], targets)
+    return Raw(split, split[torch.arange(30)], num_classes=3)
+
+def net(input_shape, num_classes):
+    return nn.Sequential(
+        *(nn.Conv3d(input_shape[0], 8, 3, padding=1, bias=False), nn.BatchNorm3d(8), nn.ReLU()),
+        *(nn.Conv3d(8, 8, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool3d(1), nn.Flatten()),
+        nn.Linear(8, num_classes),
+    )
+"""
+
+
+def test_filters_of_a_network_for_volumes(tmp_path: Path) -> None:
+    """Their weights and inputs have five dimensions, for which there is no channels_last."""
+    file = tmp_path / "volumes.py"
+    file.write_text(VOLUMES)
+    words = ("dataset.validation=20", "recipe=digits", "recipe.batch_size=8", "granularity=filter", "criterion=l1_norm")
+    run(tmp_path / "out", f"dataset={file}:read", f"model={file}:net", *words)
+    (pruned,) = load_records(tmp_path / "out").query("criterion == 'l1_norm'").to_dict("records")
+    assert pruned["status"] == "ok"
+    assert pruned["flops"] < 0.75 * pruned["flops_dense"]
+    assert pruned["top1"] > 60
+
+
 def test_until_converged_watches_r2(tmp_path: Path) -> None:
     path = Iterative(name="iterative", steps=6, stop=0.1, end=0.99)
     fields = {"schedule": path, "sparsity": None, "when": "trained", "finetune": Low(name="low"), "finetune_epochs": 6}

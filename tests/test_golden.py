@@ -14,7 +14,7 @@ import torch
 
 from bench import NUMERICS
 from bench.artefacts import unpack
-from bench.axes import Iterative, Low
+from bench.axes import Iterative, Low, Scope
 from bench.cell import Cell
 from bench.run import run_cell
 from bench.schema import Model, Scoring
@@ -40,7 +40,7 @@ RECIPE = recipe(
 
 
 def golden_cells() -> dict[str, Cell]:
-    """Return two cells that pass every stage: trained and pruned in two steps, and pruned at initialisation.
+    """Return cells that pass every stage: trained and pruned in two steps, pruned at initialisation, lamp's densities.
 
     Chosen so that what CPUs differ in stays small: few steps, moderate rates, masks whose edge weighs little.
     """
@@ -48,7 +48,10 @@ def golden_cells() -> dict[str, Cell]:
     trained = cell(recipe=RECIPE, scoring=Scoring(), when="trained", criterion="taylor", **path)
     net = Model(name="digits_net", factory="bench.models.digits_net:digits_net")
     longer = RECIPE.model_copy(update={"epochs": 2})
-    return {"trained": trained, "init": cell(recipe=longer, scoring=Scoring(), model=net, criterion="snip")}
+    init = cell(recipe=longer, scoring=Scoring(), model=net, criterion="snip")
+    # Its densities come from criteria/lamp.py, which is no part of the fingerprint of snip.
+    lamp = cell(recipe=RECIPE, scoring=Scoring(), model=net, criterion="snip", scope=Scope(name="lamp"))
+    return {"trained": trained, "init": init, "lamp": lamp}
 
 
 @contextmanager

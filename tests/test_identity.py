@@ -48,7 +48,7 @@ def test_it_imports_neither_torch_nor_scikit_learn() -> None:
         "d = dict(name='d', title='D', reader='bench.data.digits:read', validation=0, mean=(.5,), std=(.5,)); "
         "d = schema.Dataset(**d); "
         "print(identity.content_hash(d), catalogue.is_present(d), catalogue.where(d)); "
-        "m = schema.Model(name='m', factory='bench.models.resnet:resnet'); print(identity.fingerprint(m)); "
+        "m = schema.Model(name='m', factory='bench.models.resnet:resnet'); print(identity.model_hash(m)); "
         "heavy = {'torch', 'torchvision', 'sklearn', 'numpy'} & set(sys.modules); assert not heavy, heavy"
     )
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
@@ -131,7 +131,7 @@ def test_a_readers_own_files_are_all_below_its_root(tmp_path: Path) -> None:
 
 
 def test_built_in_models_have_no_fingerprint() -> None:
-    assert identity.fingerprint(model("bench.models.resnet:resnet")) == ""
+    assert identity.model_hash(model("bench.models.resnet:resnet")) == ""
     assert identity.model_file(model("bench.models.resnet:resnet")) is None
 
 
@@ -139,12 +139,12 @@ def test_a_model_files_fingerprint_follows_its_code_and_its_helpers(tmp_path: Pa
     net, helper = tmp_path / "net.py", tmp_path / "layers.py"
     net.write_text("import layers\n")
     helper.write_text("A = 1\n")
-    prints = [identity.fingerprint(model(f"{net}:f"))]
+    prints = [identity.model_hash(model(f"{net}:f"))]
     (tmp_path / "unrelated.py").write_text("B = 1\n")
-    assert identity.fingerprint(model(f"{net}:g")) == prints[0]
+    assert identity.model_hash(model(f"{net}:g")) == prints[0]
     for path, text in ((helper, "A = 2\n"), (net, "import layers  # edited\n")):
         path.write_text(text)
-        prints.append(identity.fingerprint(model(f"{net}:f")))
+        prints.append(identity.model_hash(model(f"{net}:f")))
     assert len(set(prints)) == 3
     assert "" not in prints
 
@@ -160,10 +160,10 @@ def test_a_model_files_fingerprint_follows_its_code_and_its_helpers(tmp_path: Pa
 )
 def test_a_model_file_that_cannot_be_found(factory: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        identity.fingerprint(model(factory))
+        identity.model_hash(model(factory))
 
 
 def test_a_model_file_with_a_syntax_error(tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text("x = 1\ndef f(:\n")
     with pytest.raises(UserError, match=r"net\.py, line 2: invalid syntax"):
-        identity.fingerprint(model(f"{tmp_path}/net.py:f"))
+        identity.model_hash(model(f"{tmp_path}/net.py:f"))

@@ -133,6 +133,19 @@ def test_masks_act_even_where_nothing_is_left_to_train(tmp_path: Path) -> None:
     assert all(torch.equal(before[name], after[name]) for name in before if name != "0.weight")
 
 
+def test_where_nothing_is_left_to_train_no_smaller_copy_is_made(tmp_path: Path) -> None:
+    progress = begun(tmp_path)
+    progress.lineage.structure = NeverCompacted()  # type: ignore[assignment]
+    progress.run(0)
+    with pytest.raises(AssertionError, match="compacted"):
+        progress.run(1)
+
+
+class NeverCompacted:
+    def compacted(self, *_: Any) -> None:
+        raise AssertionError("compacted")
+
+
 def test_a_copy_does_not_follow_the_model() -> None:
     model = net()
     copy = copied(model)

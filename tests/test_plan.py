@@ -11,6 +11,7 @@ from bench.axes import Iterative, Low
 from bench.cell import Cell, spelled
 from bench.errors import UserError
 from bench.plan import Plan, make
+from bench.score import harness_options
 
 E = "schedule={name: iterative, steps: 4}"
 
@@ -194,6 +195,16 @@ def test_undefined_combinations_are_refused_in_one_line(tmp_path: Path, argument
         plan(tmp_path, *arguments)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_an_option_that_the_harness_would_set_is_kept_also_at_its_default(tmp_path: Path) -> None:
+    """The harness gives random a seed of its own where the user gives none: 0, the default, is given."""
+    absent = only(plan(tmp_path, "criterion=random"), "random")[0]
+    given = only(plan(tmp_path, "criterion={name: random, seed: 0}"), "random")[0]
+    assert (absent.criterion_options, given.criterion_options) == ({}, {"seed": 0})
+    assert harness_options(absent)["seed"] != harness_options(given)["seed"] == 0
+    with pytest.raises(UserError, match="granularity is an axis of the run"):
+        plan(tmp_path, "criterion={name: taylor, granularity: weight}")
 
 
 def test_a_control_name_is_reserved(tmp_path: Path) -> None:

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from bench.axes import NM, Filter, Gradual, Layer, Regrow, Scope
+from bench.data import Data, Split, batches
 from bench.errors import UserError
 from bench.preflight import Preflight
-from bench.schema import Model, Scoring
+from bench.schema import Model, Prunable, Scoring
 from tests.helpers import cell, dataset, plugin, recipe, weights, workbench
 
 NET = Model(name="tiny", factory=f"{Path(__file__).with_name('tiny.py')}:net")
@@ -32,6 +33,33 @@ def test_targets_out_of_reach_are_refused(tmp_path: Path, changes: dict[str, Any
         Preflight(workbench(tmp_path)).target(cell(**changes))
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_regrow_needs_scores_of_all_that_it_makes_sparse(tmp_path: Path) -> None:
+    """Its first masks are random in every layer; one without scores would then stay as thin as it began."""
+    first = "return {n: w.detach().abs() for n, w in list(prunable(model).items())[:1]}"
+    one = cell(**plugin(tmp_path, first), schedule=Regrow(name="regrow", every=2))
+    with pytest.raises(UserError, match=r"mine: schedule=regrow .* 3\.weight has no scores: .*prunable\.exclude"):
+        Preflight(workbench(tmp_path)).target(one)
+    Preflight(workbench(tmp_path)).target(one.model_copy(update={"prunable": Prunable(exclude=("3.*", "5.*"))}))
+
+
+def test_only_two_samples_are_read_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The scoring set of ImageNet takes minutes to decode."""
+    read: list[int] = []
+
+    def counted(data: Data, split: Split, *rest: Any, **options: Any) -> Any:
+        for batch in batches(data, split, *rest, **options):
+            read.append(len(batch[1]))
+            yield batch
+
+    monkeypatch.setattr("bench.score.batches", counted)
+    preflight, one = Preflight(workbench(tmp_path)), cell(criterion="taylor", scoring=Scoring())
+    preflight.data_and_model(one)
+    assert preflight.criterion(one) is None
+    preflight.target(one)
+    assert read
+    assert sum(read) <= 4
 
 
 def test_a_criterion_that_refuses_the_network_is_named(tmp_path: Path) -> None:

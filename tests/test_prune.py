@@ -13,7 +13,10 @@ from bench.axes import Filter, Iterative, Scope
 from bench.cell import Cell
 from bench.errors import UserError
 from bench.lineage import Lineage, copied
+from bench.masks import Masks
+from bench.measure.histogram import histogram
 from bench.prune import Pruner, all_kept
+from bench.run import run_cell
 from bench.schedule import sparsities
 from bench.schema import Prunable, Scoring
 from bench.scopes import removed_per_layer
@@ -69,6 +72,23 @@ def test_magnitude_by_a_sort_over_all_layers(tmp_path: Path) -> None:
     cut = magnitudes.sort().values[round(0.6 * TOTAL)]
     for name in SIZES:
         assert torch.equal(lineage.masks[name], fresh.get_parameter(name).abs() >= cut)
+
+
+def test_the_histogram_is_that_of_the_last_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of millions of scores it takes longer than selecting from them, and only the last is recorded."""
+    made: list[float] = []
+
+    def counted(scores: dict[str, Tensor], masks: Masks, before: Masks) -> Any:
+        made.append(1 - float(torch.cat([mask.flatten() for mask in masks.values()]).float().mean()))
+        return histogram(scores, masks, before)
+
+    monkeypatch.setattr(prune, "histogram", counted)
+    path = {"schedule": Iterative(name="iterative", steps=4), "sparsity": 0.8, "recipe": recipe(epochs=1)}
+    for when in ({"when": "init"}, {"when": "rewind", "rewind_to": 0.5}):
+        record = run_cell(cell(**path, **when), workbench(tmp_path))
+        assert made == [pytest.approx(0.8, abs=1e-4)]
+        assert record["histogram"]
+        made.clear()
 
 
 def test_the_network_is_masked_and_its_weights_are_noted(tmp_path: Path) -> None:

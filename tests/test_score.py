@@ -9,14 +9,13 @@ from torch.nn import functional as F
 
 from bench.axes import Filter
 from bench.cell import Cell
-from bench.data import scoring_batches
 from bench.errors import UserError
 from bench.schema import Prunable, Scoring
 from bench.score import harness_options, load, score, scoring_set, taking_part
 from bench.seeds import derived_seed
 from criteria import CriterionError
 from criteria.tools.parameters import prunable
-from tests.helpers import cell, data, net, plugin, recipe, same, weights
+from tests.helpers import cell, data, net, plugin, recipe, same, scoring_batches, weights
 
 MODE_AS_SCORE = "return {k: torch.full_like(p, float(model.training)) for k, p in prunable(model).items()}"
 
@@ -46,6 +45,17 @@ def test_train_mode_scores_all_samples_as_one_batch() -> None:
     ((inputs, targets),) = scoring_set(cell(score_mode="train"), samples)
     assert torch.equal(inputs, torch.cat([x for x, _ in parts]))
     assert torch.equal(targets, torch.cat([y for _, y in parts]))
+
+
+@pytest.mark.parametrize(("mode", "batch", "size"), [("eval", 8, 2), ("eval", 1, 1), ("train", 1, 2)])
+def test_a_trial_is_the_first_of_the_same_samples(mode: str, batch: int, size: int) -> None:
+    """A batch of one stays one, since batch norm may fail on it."""
+    samples, one = data(train=80), cell(score_mode=mode, scoring=Scoring(samples=64, batch=batch))
+    (inputs, targets), *_ = scoring_set(one, samples)
+    ((tried, labels),) = scoring_set(one, samples, trial=True)
+    assert len(labels) == size
+    assert torch.equal(tried, inputs[:size])
+    assert torch.equal(labels, targets[:size])
 
 
 def test_taylor_needs_eight_batches() -> None:

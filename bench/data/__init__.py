@@ -13,14 +13,14 @@ from bench import catalogue, identity, schema
 from bench.data.batching import batches
 from bench.data.fitting import indexed, standardised
 from bench.data.samples import Data, Raw, Split
-from bench.data.scoring import scoring_batches
+from bench.data.scoring import scoring_positions
 from bench.data.splits import hold_out
 from bench.data.streaming import ImageFiles
 from bench.errors import UserError
 from bench.own import function_of, say
 from bench.seeds import generator
 
-__all__ = ["Data", "Raw", "Split", "batches", "fetch", "load", "scoring_batches"]
+__all__ = ["Data", "Raw", "Split", "batches", "fetch", "load", "scoring_positions"]
 
 
 @lru_cache(maxsize=4)

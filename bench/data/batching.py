@@ -22,6 +22,7 @@ def batches(
     crop_padding: int = 0,
     flip: bool = False,
     crop_area: float | None = None,
+    first: int = 0,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield (inputs [B, ...], targets [B]) of a split of `data`, once over.
 
@@ -29,8 +30,9 @@ def batches(
     size: samples a batch; None = all in one. order: shuffles with this CPU generator; None keeps the split's order, as
     evaluation does. augmentation: moves each image by up to `crop_padding` pixels, black ones coming in from outside,
     and mirrors it with probability 1/2 (`flip`); None augments nothing. Of images in files it takes random resized
-    crops of at least `crop_area` of the image in place of the padded ones. The last batch may be smaller, but a
-    shuffled remainder of one sample is left out: batch norm cannot train on it.
+    crops of at least `crop_area` of the image in place of the padded ones. first: number of the first batch that is
+    made; those before it cost no decoding. The last batch may be smaller, but a shuffled remainder of one sample is
+    left out: batch norm cannot train on it.
     """
     count = len(split)
     size = size or max(count, 1)
@@ -40,14 +42,14 @@ def batches(
     if isinstance(split.inputs, ImageFiles):
         normalise = _normaliser(data, split.inputs.shape)
         chance = augmentation if flip or crop_area else None
-        decoded = stream(split.inputs, positions, size, data.device, chance, crop_area, flip)
-        for chosen, images in zip(positions.split(size), decoded, strict=True):
+        decoded = stream(split.inputs, positions, size, data.device, chance, crop_area, flip, first)
+        for chosen, images in zip(positions.split(size)[first:], decoded, strict=True):
             yield normalise(images), split.targets[chosen]
         return
     if split.inputs.dtype == torch.uint8:
-        yield from _images(data, split, size, positions, augmentation, crop_padding, flip)
+        yield from _images(data, split, size, positions, augmentation, crop_padding, flip, first)
         return
-    for start in range(0, len(positions), size):
+    for start in range(first * size, len(positions), size):
         chosen = positions[start : start + size]
         yield split.inputs[chosen], split.targets[chosen]
 
@@ -67,6 +69,7 @@ def _images(
     augmentation: torch.Generator | None,
     crop_padding: int,
     flip: bool,
+    first: int,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield the images at these positions, normalised and augmented."""
     images = split.inputs.permute(0, 2, 3, 1)
@@ -74,7 +77,7 @@ def _images(
     if augmentation is not None and (crop_padding or flip):
         pixels = _rows_and_columns(images.shape, crop_padding, flip, augmentation, data.device)
     normalise = _normaliser(data, split.inputs.shape)
-    for start in range(0, len(positions), size):
+    for start in range(first * size, len(positions), size):
         chosen = positions[start : start + size]
         batch = images.index_select(0, chosen)
         if pixels:

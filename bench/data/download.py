@@ -55,8 +55,10 @@ def scratch_folder(folder: Path) -> Iterator[Path]:
     """
     scratch = folder.with_name(f"{folder.name}.unpacking")
     shutil.rmtree(scratch, ignore_errors=True)
-    yield scratch
-    shutil.rmtree(scratch, ignore_errors=True)
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _corruption(archive: Path, md5: str) -> str | None:

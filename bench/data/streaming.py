@@ -106,21 +106,25 @@ def stream(
     augmentation: torch.Generator | None = None,
     crop_area: float | None = None,
     flip: bool = False,
+    first: int = 0,
     threads: int | None = None,
 ) -> Iterator[Tensor]:
     """Yield the images at these positions in batches of `size`, uint8 [B, H, W, 3] on the device, decoded ahead.
 
     augmentation: draws what `crop_area` and `flip` need; None augments nothing. threads: None = all cores where a GPU
-    is to be fed, else those of a worker. Raises UserError for an unreadable file.
+    is to be fed, else those of a worker. first: number of the first batch that is yielded. Raises UserError for an
+    unreadable file.
     """
     pool = ThreadPoolExecutor(threads or (torch.get_num_threads() if device.type == "cpu" else cores()))
     pending: deque[tuple[Tensor, list[Future[None]]]] = deque()
     try:
         for start in range(0, len(positions), size):
             chosen = positions[start : start + size].tolist()
+            chances = torch.rand(len(chosen), DRAWS, generator=augmentation).tolist() if augmentation else [None] * size
+            if start < first * size:
+                continue
             batch = torch.empty((len(chosen), files.size, files.size, 3), dtype=torch.uint8)
             batch = batch.pin_memory() if device.type == "cuda" else batch
-            chances = torch.rand(len(chosen), DRAWS, generator=augmentation).tolist() if augmentation else [None] * size
 
             def decode(row: int, position: int, chance: list[float] | None, batch: Tensor = batch) -> None:
                 batch[row] = files.image(position, chance, crop_area, flip).permute(1, 2, 0)

@@ -26,7 +26,7 @@ def missing(called: list[str]) -> str | None:
     """Return why the run's data cannot be read, None where they lie there. Raises UserError for a wrong argument."""
     datasets = [choice.dataset for choice in config.load(called).choices]
     absent = [dataset for dataset in datasets if not catalogue.is_present(dataset)]
-    return f"dataset {absent[0].name} is not there: {catalogue.where(absent[0])}" if absent else None
+    return str(catalogue.absent(absent[0])) if absent else None
 
 
 def run(root: Path, passed: list[str], report: Path, deadline: float) -> list[Row]:

@@ -15,6 +15,7 @@ from bench.errors import one_line
 from bench.gpu.rows import Row, bounded
 from bench.gpu.setting import Sizes, images, largest, network, recipe, trainer
 from bench.granularity import select_nm
+from bench.measure.engines import BACKENDS
 from bench.mode import kernels, unfilled
 from bench.seeds import generator
 from bench.train import make_optimizer
@@ -29,7 +30,6 @@ SETTINGS = {
     "tf32": ("tf32", torch.channels_last),
     "bf16": ("bf16", torch.channels_last),
 }
-BACKENDS = ("CUTLASS", "CUSPARSELT")
 
 
 def training_steps(device: torch.device, sizes: Sizes) -> list[Row]:

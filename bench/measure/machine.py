@@ -32,9 +32,13 @@ def _git() -> str | None:
     root = Path(__file__).parents[2]
     if not (root / ".git").exists():
         return None
+
+    def git(*arguments: str) -> str:
+        return subprocess.check_output(["git", "-C", root, *arguments], text=True, stderr=subprocess.DEVNULL).strip()
+
     try:
-        commit = subprocess.check_output(["git", "-C", root, "rev-parse", "--short=12", "HEAD"], text=True, stderr=-3)
-        changes = subprocess.check_output(["git", "-C", root, "status", "--porcelain", "-uno"], text=True, stderr=-3)
+        commit = git("rev-parse", "--short=12", "HEAD")
+        changes = git("status", "--porcelain", "-uno")
     except (OSError, subprocess.CalledProcessError):
         return None
-    return commit.strip() + ("+" if changes.strip() else "")
+    return commit + ("+" if changes else "")

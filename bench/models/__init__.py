@@ -29,7 +29,7 @@ def build(model: Model, input_shape: tuple[int, ...], num_classes: int, seed: in
         network = _make(_resolved(model), model, input_shape, num_classes, seed)
     else:
         name = model.factory.rpartition(":")[2]
-        with function_of(path, name, identity.fingerprint(model), "model") as factory:
+        with function_of(path, name, identity.model_hash(model), "model") as factory:
             network = _make(factory, model, input_shape, num_classes, seed)
     if model.weights:
         load_weights_(network, model.weights)

@@ -77,6 +77,11 @@ def main(arguments: list[str]) -> int:
         rows.save()
     results = joined(store.load(root), plan.to_json())
     files = latency.files(results, rows.all())
+    if not files:
+        asked = {cell.id for cell, _ in cells}
+        reasons = dict.fromkeys(row["reason"] for row in rows.all() if row["cell"] in asked)
+        print("error:", "; ".join(("no network could be timed", *filter(None, reasons))), file=sys.stderr)
+        return 1
     for name, content in files.items():
         store.write(table_folder(root, results) / name, content)
     print(files["latency.md"].decode())

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import criteria
 from bench.errors import UserError
-from criteria import BrokenCriterionError
+from criteria import CriterionError
 
 
 def main(arguments: list[str]) -> int:
@@ -17,7 +17,7 @@ def main(arguments: list[str]) -> int:
     for name in criteria.available():
         try:
             description = criteria.describe(name)
-        except BrokenCriterionError as error:
+        except CriterionError as error:
             print(f"{name}\n    broken: {error}")
             continue
         facts = description.facts

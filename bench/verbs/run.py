@@ -71,7 +71,7 @@ def _make_missing(
     for problem in dict.fromkeys(problems.values()):
         tell(problem)
     if problems and all(cell.id in problems for cell in plan.cells if cell.criterion not in CONTROLS):
-        raise UserError("no criterion of this run can be loaded; nothing was run")
+        raise UserError("no criterion of this run can be used; nothing was run")
     results = [record_failure(pool.root, cell, problems[cell.id]) for cell in pending if cell.id in problems]
     cells = [cell for cell in pending if cell.id not in problems]
     pool.grow(worker_count(plan.settings.workers, plan.settings.threads, device, gpus, len(cells)), device)

@@ -209,3 +209,19 @@ def test_a_gpu_sees_the_same_batches(make_split: Callable[..., Split], make_data
         assert gpu_inputs.is_cuda
         assert torch.equal(targets, gpu_targets.cpu())
         torch.testing.assert_close(inputs, gpu_inputs.cpu())
+
+
+@pytest.mark.parametrize("kind", ["images", "features"])
+def test_an_epoch_can_begin_at_a_later_batch(
+    make_split: Callable[..., Split], make_data: Callable[..., Data], kind: str
+) -> None:
+    images = make_split(20)
+    data, features = make_data(images), Split(torch.arange(40.0).view(20, 2), images.targets)
+    split = images if kind == "images" else features
+
+    def read(first: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        return list(batches(data, split, 6, seeded(1), seeded(2), crop_padding=1, flip=True, first=first))
+
+    for (inputs, targets), (same, labels) in zip(read(2), read(0)[2:], strict=True):
+        assert torch.equal(inputs, same)
+        assert torch.equal(targets, labels)

@@ -3,9 +3,10 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from bench.data import Data, Split, batches, load, scoring_batches
+from bench.data import Data, Split, batches, load, scoring_positions
 from bench.errors import UserError
 from bench.schema import Dataset
+from tests.helpers import scoring_batches
 
 CPU = torch.device("cpu")
 
@@ -74,6 +75,6 @@ def test_fewer_than_a_batch_is_a_users_mistake(
     data: Data, make_split: Callable[..., Split], make_data: Callable[..., Data]
 ) -> None:
     with pytest.raises(UserError, match=r"smaller than one batch of 32.*10 samples.*scoring\.batch"):
-        scoring_batches(data, 0, 10, 32)
+        scoring_positions(data, 0, 10, 32)
     with pytest.raises(UserError, match="training set has 20"):
-        scoring_batches(make_data(make_split(20)), 0, None, 32)
+        scoring_positions(make_data(make_split(20)), 0, None, 32)

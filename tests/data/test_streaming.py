@@ -2,6 +2,7 @@
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,10 +27,11 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> ImageFiles:
     return ImageFiles(root, paths, size=24, resize=30, positions=torch.arange(len(paths)))
 
 
-def decoded(files: ImageFiles, threads: int, batch: int = 6) -> torch.Tensor:
+def decoded(files: ImageFiles, threads: int, batch: int = 6, first: int = 0) -> torch.Tensor:
     chance = torch.Generator().manual_seed(3)
     order = torch.randperm(len(files), generator=torch.Generator().manual_seed(1))
-    return torch.cat(list(stream(files, order, batch, CPU, chance, crop_area=0.08, flip=True, threads=threads)))
+    images = stream(files, order, batch, CPU, chance, crop_area=0.08, flip=True, first=first, threads=threads)
+    return torch.cat(list(images))
 
 
 def test_neither_threads_nor_batches_change_a_bit(files: ImageFiles) -> None:
@@ -38,6 +40,21 @@ def test_neither_threads_nor_batches_change_a_bit(files: ImageFiles) -> None:
     assert torch.equal(one, decoded(files, threads=4))
     assert torch.equal(one, decoded(files, threads=4, batch=20))
     assert threading.active_count() < 4 + 2
+
+
+def test_what_comes_before_the_first_batch_is_not_decoded(files: ImageFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+    original = ImageFiles.image
+
+    def counted(self: ImageFiles, position: int, *rest: Any) -> torch.Tensor:
+        read.append(position)
+        return original(self, position, *rest)
+
+    monkeypatch.setattr(ImageFiles, "image", counted)
+    whole = decoded(files, threads=1)
+    read.clear()
+    assert torch.equal(decoded(files, threads=1, first=2), whole[12:])
+    assert len(read) == 8
 
 
 def test_evaluation_is_torchvisions_resize_and_centre_crop(files: ImageFiles) -> None:

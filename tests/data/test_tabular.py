@@ -5,8 +5,9 @@ import torch
 from sklearn import datasets
 
 from bench import catalogue, schema
-from bench.data import Data, load, scoring_batches, tabular
+from bench.data import Data, load, tabular
 from bench.errors import UserError
+from tests.helpers import scoring_batches
 
 CPU = torch.device("cpu")
 

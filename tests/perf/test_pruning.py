@@ -5,10 +5,9 @@ import torch
 from torch.nn import functional as F
 
 import criteria
-from bench.data import scoring_batches
 from bench.masks import select
 from bench.models.resnet import resnet
-from tests.helpers import data
+from tests.helpers import data, scoring_batches
 from tests.perf.timing import one_thread, race
 
 

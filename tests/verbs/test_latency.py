@@ -9,6 +9,8 @@ import pytest
 from bench.__main__ import main
 from bench.cores import cores
 from bench.errors import UserError
+from bench.tasks import VARIANTS, Timing
+from bench.verbs import latency as verb
 from bench.verbs.latency import Rows, Sweep, parsed
 from tests.helpers import cell
 
@@ -81,3 +83,18 @@ def test_finished_cells_are_timed_and_tabulated(tmp_path: Path, capfd: pytest.Ca
     assert (folder / "latency.md").read_text() in shown.out
     (pruned,) = (line for line in shown.out.splitlines() if line.startswith("| magnitude"))
     assert "±" in pruned
+
+
+def test_where_nothing_can_be_timed_the_reason_is_the_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    untimed = dict.fromkeys(("turns_s", "median_s", "iqr_s")) | {"reason": "onnxruntime is not installed"}
+
+    def ask(_: object, timing: Timing, rows: Rows) -> None:
+        rows.add([row(cell=timing.cell.id, variant=variant) | untimed for variant in VARIANTS])
+
+    monkeypatch.setattr(verb, "_ask", ask)
+    assert main(["run", *RUN, f"out={tmp_path}"]) == 0
+    capfd.readouterr()
+    assert main(["latency", *RUN, f"out={tmp_path}", "engine=onnx", "timed_threads=1"]) == 1
+    assert capfd.readouterr().err.splitlines()[-1] == ("error: no network could be timed; onnxruntime is not installed")
