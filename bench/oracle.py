@@ -17,6 +17,7 @@ from bench.data import Data, batches, scoring_positions
 from bench.errors import UserError
 from bench.lineage import Lineage
 from bench.loss import Loss, loss_function
+from bench.measure import machine
 from bench.measure.accuracy import BATCH
 from bench.mode import in_mode, set_kernels
 from bench.prune import Pruner, structure_of
@@ -81,19 +82,21 @@ class Oracle:
         net = self._trained(cell)
         return [(unit.layer, unit.number) for unit in net.units], net.images
 
-    def changes(self, part: tuple[Cell, int, int]) -> list[float]:
-        """Return the loss without each of the units [first, last), less the loss of the whole network."""
+    def changes(self, part: tuple[Cell, int, int]) -> tuple[list[float], dict[str, str | None]]:
+        """Return the loss without each of the units [first, last), less the loss of the whole network.
+
+        With it come cpu and gpu of the machine that measured this, which may have been another one.
+        """
         cell, first, last = part
 
         def make() -> Made:
             net, loss_fn = self._trained(cell), loss_function(cell.recipe)
             model = net.lineage.model
             changes = [loss_without(model, unit, net.samples, loss_fn) - net.loss for unit in net.units[first:last]]
-            return {}, {"changes": torch.tensor(changes, dtype=torch.float64)}
+            return machine.describe(self.bench.device), {"changes": torch.tensor(changes, dtype=torch.float64)}
 
-        _, tensors = self.bench.stage(f"oracle-{net_key(cell)}-{first}-{last}", make)
-        changes: list[float] = tensors["changes"].tolist()
-        return changes
+        facts, tensors = self.bench.stage(f"oracle-{net_key(cell)}-{first}-{last}", make)
+        return tensors["changes"].tolist(), {name: facts.get(name) for name in ("cpu", "gpu")}
 
     def scores(self, named: tuple[str, Cell]) -> list[float]:
         """Return a criterion's score of each unit of the trained network; NaN where it scores none."""

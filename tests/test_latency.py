@@ -12,7 +12,7 @@ from bench.cell import Cell
 from bench.data import batches
 from bench.latency import Latency, Networks
 from bench.measure.latency import race
-from bench.report.latency import key
+from bench.report.times import key
 from bench.run import run_cell
 from bench.schema import Model
 from bench.stage import Workbench

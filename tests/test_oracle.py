@@ -19,6 +19,7 @@ from bench.axes import Filter
 from bench.errors import UserError
 from bench.loss import loss_function
 from bench.masks import apply_masks_
+from bench.measure import machine
 from bench.oracle import Oracle, filters, held_samples, loss_without, mean_loss, some_weights
 from bench.schema import Scoring
 from bench.score import scoring_set
@@ -108,13 +109,15 @@ def test_the_samples_are_training_images_that_the_scoring_set_has_not(monkeypatc
 def test_what_was_measured_is_not_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = cell(granularity=FILTER, recipe=recipe(epochs=0))
     bench = workbench(tmp_path)
-    first = Oracle(bench).changes((asked, 0, 3))
+    first, place = Oracle(bench).changes((asked, 0, 3))
 
     def never(*_: object) -> float:
         raise AssertionError
 
     monkeypatch.setattr(oracle, "loss_without", never)
-    assert Oracle(bench).changes((asked, 0, 3)) == first
+    assert place == {name: machine.describe(bench.device)[name] for name in ("cpu", "gpu")}
+    monkeypatch.setattr(machine, "describe", never)
+    assert Oracle(bench).changes((asked, 0, 3)) == (first, place)
     assert len(first) == 3
     with pytest.raises(AssertionError):
         Oracle(bench).changes((asked, 3, 6))
@@ -140,6 +143,7 @@ def test_the_verb_writes_tables_and_a_figure_and_goes_on_where_it_was(
     assert imread(folder / "oracle.png").std() > 0.05
 
     units = pd.read_csv(folder / "units.csv")
+    assert set(units["cpu"]) == {machine.describe(torch.device("cpu"))["cpu"]}
     scale = units[units.criterion == "bn_scale"]
     (dense,) = tmp_path.glob("stages/dense-*/tensors.safetensors")
     trained = load_file(dense)

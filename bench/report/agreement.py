@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from scipy import special
 
@@ -73,8 +74,9 @@ def compared(results: Results, published: pd.DataFrame) -> pd.DataFrame:
     that a direction is about, and for each two figures whose order the paper's own errors bear out.
 
     ours: mean over the `ours_n` of `planned` seeds that are done. difference: ours less theirs; in a direction or an
-    order, ours of the first less ours of the second; (low, high): its 95 % interval. reason: why nothing can be said,
-    or empty.
+    order, ours of the first less ours of the second; (low, high): its 95 % interval. in_standard_errors: difference
+    over standard_error, which is that of pairs of a seed in a direction; of a correlation of one network, on Fisher's
+    scale. reason: why nothing can be said, or what stands for an interval that there is not, or empty.
     """
     rows = list(itertools.chain.from_iterable(_rows(results, row) for _, row in published.iterrows()))
     return pd.DataFrame([*rows, *_orders(rows)], columns=COLUMNS)
@@ -135,13 +137,16 @@ def _figure(cells: pd.DataFrame, row: "pd.Series[str]") -> dict[str, Any]:
     facts |= {"theirs_std": theirs.std, "theirs_n": theirs.n}
     if reason := _silent(ours, cells):
         return facts | _open(reason)
-    facts |= {"standard_error": found.error, "low": found.low, "high": found.high}
-    facts |= {"in_standard_errors": found.value / found.error if found.error > 0 else math.nan}
+    facts |= {"low": found.low, "high": found.high} | _in_errors(found.value, found.error)
     if math.isnan(found.low):
         return facts | _open("neither side has a spread")
     rounding = 0.5 * 10.0 ** -len(row["value"].partition(".")[2])
     same = found.low - rounding <= 0 <= found.high + rounding
     return facts | {"verdict": SAME if same else DIFFERS, "reason": ""}
+
+
+def _in_errors(difference: float, error: float) -> dict[str, float]:
+    return {"standard_error": error, "in_standard_errors": difference / error if error > 0 else math.nan}
 
 
 def _described(ours: Sample, cells: pd.DataFrame) -> dict[str, Any]:
@@ -163,24 +168,24 @@ def _open(reason: str) -> dict[str, Any]:
 def _bound(cells: pd.DataFrame, row: "pd.Series[str]") -> dict[str, Any]:
     ours, bound = _sample(cells, row["measure"]), float(row["value"])
     facts = _described(ours, cells) | {"difference": ours.mean - bound}
-    low, high = _interval(cells, row["measure"])
-    if math.isnan(low):
+    if ours.error:
+        low, high = claims.interval(np.asarray(_ours(cells, row["measure"]), dtype=np.float64) - bound)
+        facts |= _in_errors(ours.mean - bound, math.sqrt(ours.error[0]))
+    elif row["measure"] in CORRELATIONS and ours.n and (units := int(cells["n"].min())) > 3:
+        low, high, facts["in_standard_errors"] = _over_units(ours.mean, bound, units)
+    else:
         return facts | _open(_silent(ours, cells))
-    facts |= {"low": low - bound, "high": high - bound, "reason": ""}
-    return facts | {"verdict": _by_interval(row["relation"], low - bound, high - bound, 0)}
+    return facts | {"low": low, "high": high, "verdict": _by_interval(row["relation"], low, high, 0), "reason": ""}
 
 
-def _interval(cells: pd.DataFrame, measure: str) -> tuple[float, float]:
-    """Return the 95 % interval of our mean: over seeds, or, of a correlation on fewer, over units (Fisher 1921)."""
-    values = _ours(cells, measure)
-    if len(values) >= statistics.LEAST_PAIRS:
-        low, high = (float(end) for end in statistics.t_interval(values.to_numpy(float)))
-        return (low, high) if not math.isnan(low) else (float(values.min()), float(values.max()))
-    if measure not in CORRELATIONS or values.empty:
-        return math.nan, math.nan
-    half = float(special.ndtri(1 - statistics.ALPHA / 2)) / math.sqrt(cells["n"].min() - 3)
-    middle = math.atanh(float(values.mean()))
-    return math.tanh(middle - half), math.tanh(middle + half)
+def _over_units(correlation: float, bound: float, units: int) -> tuple[float, float, float]:
+    """Return the 95 % interval over units of a correlation less a bound, and this in standard errors (Fisher 1921)."""
+    error = 1 / math.sqrt(units - 3)
+    with np.errstate(divide="ignore", invalid="ignore"):  # a correlation of 1 lies at infinity
+        middle, at = np.arctanh([correlation, bound])
+    half = float(special.ndtri(1 - statistics.ALPHA / 2)) * error
+    low, high = np.tanh([middle - half, middle + half]) - bound
+    return float(low), float(high), float((middle - at) / error)
 
 
 def _by_interval(relation: str, low: float, high: float, margin: float) -> str:
@@ -211,9 +216,12 @@ def _direction(results: Results, row: "pd.Series[str]") -> Iterator[dict[str, An
 
 def _judged(found: "pd.Series[Any]", relation: str) -> dict[str, Any]:
     facts = {"ours": found["first"], "ours_n": found["pairs"], "planned": found["planned"]}
-    facts |= {"difference": found["difference"], "low": found["low"], "high": found["high"], "reason": ""}
+    facts |= {name: found[name] for name in ("difference", "low", "high", "reason")}
     if pd.isna(found["low"]):
         return facts | _open(found["reason"])
+    # Half a t interval is so many standard errors of the mean of the pairs.
+    quantile = float(special.stdtrit(found["pairs"] - 1, 1 - statistics.ALPHA / 2))
+    facts |= _in_errors(found["difference"], (found["high"] - found["low"]) / 2 / quantile)
     return facts | {"verdict": _by_interval(relation, found["low"], found["high"], MARGIN)}
 
 
@@ -240,7 +248,7 @@ def _order(above: dict[str, Any], under: dict[str, Any]) -> dict[str, Any]:
     facts |= {"ours_n": above["ours_n"], "planned": above["planned"], "difference": found.value, "reason": ""}
     if not all(side.error for side in sides) or math.isnan(found.low):
         return facts | _open(f"fewer than {statistics.LEAST_PAIRS} seeds, or no spread")
-    facts |= {"standard_error": found.error, "low": found.low, "high": found.high}
+    facts |= {"low": found.low, "high": found.high} | _in_errors(found.value, found.error)
     return facts | {"verdict": _by_interval("above", found.low, found.high, 0)}
 
 

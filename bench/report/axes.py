@@ -59,7 +59,9 @@ def _scale_values(axes: Axes, measure: str, table: pd.DataFrame) -> None:
     if percent and means.max() - means.min() > 20 and 90 < means.max() < 100:
         # Room for the bands, but a band that reaches 100 % may not take the whole axis.
         room = 100 - (means + known["value_std"].fillna(0)).max()
-        bottom, top = max(0.0, means.min() - 5), 100 - max(0.9 * room, 0.2 * (100 - means.max()))
+        top = 100 - max(0.9 * room, 0.2 * (100 - means.max()))
+        lowest = nines(max(0.0, (means - known["value_std"].fillna(0)).min()))
+        bottom = float(percentage(lowest - 0.03 * (nines(top) - lowest)))  # and room for a marker
         axes.set_yscale("function", functions=(nines, percentage))
         axes.set_ylim(bottom, top)
         tick(axes.yaxis, [value for value in ACCURACIES if bottom <= value <= top], 0.09)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from scipy import stats
 
@@ -31,7 +32,7 @@ def judged(results: Results) -> pd.DataFrame:
     planned, pairs: seeds that are asked for; of which both sides are done, under the same conditions. first, second:
     means (of first_empty medians, inf where no target empties a layer). difference: first less second, mean over
     pairs, with its 95 % (low, high) and 90 % t interval. ahead, behind: seeds in which first is above, below second; p:
-    of the sign test on these. reason: why nothing is shown, or empty.
+    of the sign test on these. reason: why nothing is shown, what stands for an interval that there is not, or empty.
     """
     rows = [row for claim in results.plan.get("claims", []) for row in _judged(results.frame, claim)]
     return pd.DataFrame(rows, columns=COLUMNS)
@@ -114,13 +115,20 @@ def _verdict(claim: dict[str, Any], own: pd.DataFrame) -> dict[str, Any]:
         return facts | _by_count(claim["relation"], facts["ahead"], facts["behind"])
     # Equal counts of test images can differ in their last bits.
     differences = (first - second).round(10).to_numpy(float)
-    low, high = (float(end) for end in statistics.t_interval(differences))
-    narrow = tuple(float(end) for end in statistics.t_interval(differences, 1 - 2 * statistics.ALPHA))
-    facts |= {"difference": float(differences.mean()), "low": low, "high": high}
+    wide, narrow = interval(differences), interval(differences, 1 - 2 * statistics.ALPHA)
+    facts |= {"difference": float(differences.mean()), "low": wide[0], "high": wide[1]}
     facts |= {"low_90": narrow[0], "high_90": narrow[1]}
-    if math.isnan(low):
-        return facts | {"verdict": OPEN, "reason": "all differences are equal"}
-    return facts | {"verdict": _by_interval(claim["relation"], claim["margin"], (low, high), narrow), "reason": ""}
+    reason = "all differences are equal" if wide[0] == wide[1] else ""
+    return facts | {"verdict": _by_interval(claim["relation"], claim["margin"], wide, narrow), "reason": reason}
+
+
+def interval(values: statistics.Array, level: float = 1 - statistics.ALPHA) -> tuple[float, float]:
+    """Return both ends of the t interval of a mean, of at least LEAST_PAIRS values.
+
+    Equal values have no t: that value, to which the interval shrinks with their spread, stands for both ends.
+    """
+    low, high = (float(end) for end in statistics.t_interval(values, level))
+    return (float(np.median(values)),) * 2 if math.isnan(low) else (low, high)
 
 
 def _by_interval(relation: str, margin: float | None, wide: tuple[float, ...], narrow: tuple[float, ...]) -> str:
@@ -144,8 +152,8 @@ def _by_count(relation: str, ahead: int, behind: int) -> dict[str, Any]:
 
 LEGEND = (
     "Stated in the experiment's file. A difference is judged by its 95 % t interval over pairs of the same seed, an "
-    "equivalence by its 90 % interval inside the margin (two one-sided tests), which are shown; a count and a sparsity "
-    "by a two-sided sign test over seeds.",
+    "equivalence by its 90 % interval inside the margin (two one-sided tests), which are shown; it does not hold where "
+    "the 95 % interval lies outside. A count and a sparsity are judged by a two-sided sign test over seeds.",
     "Each claim is judged by itself. not shown: the seeds that there are decide neither way.",
 )
 
@@ -190,7 +198,7 @@ def _cells(row: "pd.Series[Any]", titles: dict[str, str]) -> tuple[str, ...]:
 
 def _middle(value: float, measure: str) -> str:
     if pd.isna(value) or math.isinf(value):
-        return "" if pd.isna(value) else "never"
+        return "" if pd.isna(value) else "beyond all targets"
     if measure == "first_empty":
         return f"{100 * value:.6g} %"
     return f"{value:.{DECIMALS[measure] + 1}f}" if measure in MEASURES else f"{value:.5g}"

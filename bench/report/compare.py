@@ -1,7 +1,7 @@
 """Ours beside a paper's, as a report: figures one by one, then what the paper states in words."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -24,6 +24,9 @@ LEGEND = (
     "bound: of our mean; for a correlation of one network: over its units). above and below agree where it lies on "
     f"that side, differ where it lies on the other; not below agrees where it lies above -{MARGIN:g} points, differs "
     "where it lies below 0.",
+    "Difference of a statement: from the lowest to the highest of its cells, of a bound ours less it; of the 95 % "
+    "intervals, from the lowest to the highest end. In standard errors: difference over that of the mean of the pairs "
+    "(for a bound: of our mean; for a correlation of one network: on Fisher's scale).",
 )
 
 
@@ -52,7 +55,7 @@ def _markdown(results: Results, found: pd.DataFrame) -> str:
 
 SOURCE = ["source", "place", "how", "checked"]
 FIGURES = ["cells", "measure", "ours", "published", "difference", "95 % interval", "in s.e.", "verdict", "source"]
-STATEMENTS = ["cells", "measure", "ours", "cell by cell", "source"]
+STATEMENTS = ["cells", "measure", "ours", "difference", "95 % interval", "in s.e.", "cell by cell", "source"]
 
 
 def _setting(results: Results) -> list[str]:
@@ -80,7 +83,7 @@ def _figure(row: "pd.Series[Any]") -> list[str]:
         _spread(row["theirs"], row["theirs_std"], row["theirs_n"], row["measure"]),
     ]
     interval = "" if pd.isna(row["low"]) else f"{_signed(row['low'], row)} to {_signed(row['high'], row)}"
-    error = "" if pd.isna(row["in_standard_errors"]) else f"{row['in_standard_errors']:+.1f}"
+    error = "" if pd.isna(row["in_standard_errors"]) else signed(row["in_standard_errors"], 1)
     return [*cells, _signed(row["difference"], row), interval, error, _verdict(row), row["number"]]
 
 
@@ -109,17 +112,28 @@ def _verdict(row: "pd.Series[Any]") -> str:
 
 
 def _statement(rows: pd.DataFrame) -> list[str]:
-    """Return one line for a statement: how many cells agree, and where they do not."""
+    """Return one line for a statement: how far its cells lie, how many of them agree, and where they do not."""
     row = rows.iloc[0]
     bound = f": {row['relation']} {row['theirs']:g}" if row["kind"] == "bound" else ""
-    ours = [_number(mean, row["measure"]) for mean in (rows["ours"].min(), rows["ours"].max()) if not pd.isna(mean)]
+    columns = [
+        _range(rows["ours"], rows["ours"], lambda mean: _number(mean, row["measure"])),
+        _range(rows["difference"], rows["difference"], lambda value: _signed(value, row)),
+        _range(rows["low"], rows["high"], lambda end: _signed(end, row)),
+        _range(rows["in_standard_errors"], rows["in_standard_errors"], lambda error: signed(error, 1)),
+    ]
     verdicts = [
         f"**{verdict}** {len(own)} of {len(rows)}{_where(own)}"
         for verdict in (AGREES, DIFFERS, OPEN)
         if len(own := rows[rows["verdict"] == verdict])
     ]
     text = grid.escaped(re.sub(r"\s+", " ", row["says"]) + bound)
-    return [text, _measure(row), " to ".join(dict.fromkeys(ours)), "; ".join(verdicts), row["number"]]
+    return [text, _measure(row), *columns, "; ".join(verdicts), row["number"]]
+
+
+def _range(lows: "pd.Series[float]", highs: "pd.Series[float]", shown: Callable[[float], str]) -> str:
+    """Return `+1.2 to +3.4`: the lowest and the highest of what is known, once where they look the same."""
+    ends = [shown(end) for end in (lows.min(), highs.max()) if not pd.isna(end)]
+    return " to ".join(dict.fromkeys(ends))
 
 
 def _where(rows: pd.DataFrame) -> str:

@@ -7,16 +7,16 @@ import numpy as np
 import pandas as pd
 
 from bench.report import ranks, render, statistics
-from bench.report.frame import ENVIRONMENT, MEASURES, Results, measures
+from bench.report.frame import ENVIRONMENT, MEASURES, NET, Results, measures
 from bench.report.notes import of_weights
 from bench.report.panels import Panel, panels
 from bench.report.summary import DECIMALS, heading, removed, signed
 from bench.report.table import Column, Report, Row, Table
 
 REFERENCES = ("magnitude", "random")
-"""The criterion that others are compared with: the first of these in the panel, else the plan's first."""
+"""The criterion that others of its NET are compared with: the first of these in the panel, else the plan's first."""
 
-PAIR = ["seed", "dataset", "model", "recipe", "precision", "device", *ENVIRONMENT]
+PAIR = ["seed", *NET, *ENVIRONMENT]
 """Two cells equal in these were pruned from the same dense net (or the same initial one): a pair."""
 
 SUBJECT = "criteria compared over seeds"
@@ -32,23 +32,26 @@ def comparisons(results: Results) -> pd.DataFrame:
 
     planned: seeds of the criterion; pairs: those that are ok for both and come from the same dense net. difference:
     criterion less reference, in percentage points (R² as it is), with its 95 % t interval (low, high) and, from
-    LEAST_UNITS pairs, its bootstrap interval; p: paired t test; p_holm, p_wilcoxon_holm: after Holm over the panel's
-    comparisons; reason: why there is no test, or empty.
+    LEAST_UNITS pairs, its bootstrap interval; p: paired t test; p_holm, p_wilcoxon_holm: after Holm over all rows,
+    those of other panels included; reason: why there is no test, or empty.
     """
-    return _joined([_compared(panel) for panel in panels(results)])
-
-
-def _joined(found: list[pd.DataFrame]) -> pd.DataFrame:
-    known = [frame for frame in found if len(frame)]
-    return pd.concat(known, ignore_index=True) if known else pd.DataFrame(columns=COLUMNS)
+    compared = [own for panel in panels(results) if len(own := _compared(panel))]
+    if not compared:
+        return pd.DataFrame(columns=COLUMNS)
+    found = pd.concat(compared, ignore_index=True)
+    found["p_holm"] = statistics.holm(found["p"].to_numpy(float))
+    signed = [statistics.wilcoxon(differences, len(found)) for differences in found["differences"]]
+    found["p_wilcoxon_holm"] = statistics.holm(np.array(signed, dtype=float))
+    return found[COLUMNS]
 
 
 def report(results: Results) -> Report:
     """Return a table for each panel, and ranks where there are several networks."""
-    found = [(panel, _compared(panel)) for panel in panels(results)]
+    every = comparisons(results)
+    found = [(panel, every[every["panel"] == panel.title]) for panel in panels(results)]
     tables = [_table(panel, own) for panel, own in found if len(own)]
     # The last digits of a p depend on the version of scipy.
-    tidy = _joined([own for _, own in found]).map(lambda v: float(f"{v:.6g}") if isinstance(v, float) else v)
+    tidy = every.map(lambda v: float(f"{v:.6g}") if isinstance(v, float) else v)
     tables += ranks.tables(results)
     alone = [panel.title or panel.about for panel, own in found if own.empty]
     lines = (*_legend(tables, tidy), *([f"Nothing to compare in: {'; '.join(alone)}."] if alone else []))
@@ -63,9 +66,9 @@ def files(results: Results) -> dict[str, bytes]:
 LEGEND = (
     "difference: criterion less reference, mean over pairs, with its 95 % t interval, which holds for one comparison "
     "at a time.",
-    "pairs: seeds for which both are done and were pruned from the same dense net (same data, model, recipe and "
+    "pairs: seeds for which both are done and began with the same net, dense or initial (same data, model, recipe and "
     "environment).",
-    "p: paired t test, two-sided, after Holm's correction over all comparisons of the panel, those without a test "
+    "p: paired t test, two-sided, after Holm's correction over all comparisons shown here, those without a test "
     "included.",
     "wins: pairs in which the criterion is above the reference; a tie is none.",
 )
@@ -86,13 +89,12 @@ def _legend(tables: list[Table], tidy: pd.DataFrame) -> Iterator[str]:
 
 def _compared(panel: Panel) -> pd.DataFrame:
     cells = ranks.pruned(panel)
-    rows = list(_against(cells, _reference(cells))) if len(cells) else []
+    nets = [own for _, own in cells.groupby(NET, dropna=False, sort=False)]
+    rows = [row for own in nets for row in _against(own, _reference(own))]
     shared = {"panel": panel.title, "measure": measures(panel.cells)[0]}
-    differences = [row.pop("differences") for row in rows]
-    frame = pd.DataFrame([row | shared for row in rows], columns=COLUMNS)
-    frame["p_holm"] = statistics.holm(frame["p"].to_numpy(float))
-    signed = [statistics.wilcoxon(values, len(frame)) for values in differences]
-    frame["p_wilcoxon_holm"] = statistics.holm(np.array(signed, dtype=float))
+    frame = pd.DataFrame([row | shared for row in rows])
+    if frame.empty:
+        return frame
     order = {name: place for place, name in enumerate(panel.table["row"].unique())}
     return frame.sort_values(["sparsity_target", "row"], key=lambda c: c.map(order) if c.name == "row" else c)
 
@@ -150,8 +152,10 @@ def _about(own: pd.DataFrame) -> str:
     measure = own["measure"].iloc[0]
     unit = "percentage points of " if measure == "top1" else ""
     count, tested = len(own), int(own["p"].notna().sum())
+    references = own["reference"].unique()
+    which = ", whichever has the same dense nets" if len(references) > 1 else ""
     return (
-        f"Against {own['reference'].iloc[0]}, in {unit}{MEASURES[measure].removesuffix(' (%)')}; {count} "
+        f"Against {' or '.join(references)}{which}, in {unit}{MEASURES[measure].removesuffix(' (%)')}; {count} "
         f"comparison{'s' if count > 1 else ''}, {tested} of them tested."
     )
 
@@ -161,7 +165,8 @@ def _table(panel: Panel, own: pd.DataFrame) -> Table:
     headings = ["criterion", removed(panel.cells), "pairs", "difference", "95 % interval", "p (Holm)", "wins"]
     headings += ["Wilcoxon p (Holm)"] * signed + ["bootstrap interval"] * many
     rows = tuple(Row(tuple(_cells(row, signed, many))) for _, row in own.iterrows())
-    subject = f"differences from {own['reference'].iloc[0]} over seeds"
+    reference, *others = own["reference"].unique()
+    subject = f"differences from {'the reference' if others else reference} over seeds"
     told = tuple(filter(None, (_about(own), of_weights(panel))))
     return Table(subject, panel.title, panel.about, tuple(map(Column, headings)), rows, told, stub=2)
 

@@ -15,8 +15,8 @@ from bench.report.axes import power
 from bench.report.frame import Results
 from bench.report.layers import Details, points
 from bench.report.panels import Panel, panels
-from bench.report.style import CHARACTER, DOUBLE, SINGLE, SMALL, STYLE, apart, broken, rendered, wrapped
-from bench.report.summary import heading
+from bench.report.style import CHARACTER, DOUBLE, SINGLE, SMALL, STYLE, apart, broken, over_seeds, rendered, wrapped
+from bench.report.summary import by_target, heading
 
 COLOURS = "cividis"
 """Perceptually uniform, the same to the colour-blind, and from dark to light in grey."""
@@ -39,13 +39,13 @@ def files(results: Results) -> dict[str, bytes]:
 
 
 def densities(panel: Panel, details: Details) -> pd.DataFrame:
-    """Return row, sparsity_target, layer, density (mean over seeds, 0 to 1), collapsed (in any seed), in plan order.
+    """Return row, sparsity_target, layer, n (seeds), density (their mean, 0 to 1), collapsed (in any), in plan order.
 
     Cells that are not ok, or whose record has no layers, are left out.
     """
     found = points(panel, details)
     found = found.assign(layer=found["layer"].str.removesuffix(".weight"), collapsed=found["collapsed"] > 0)
-    return found[["row", "sparsity_target", "layer", "density", "collapsed"]]
+    return found[["row", "sparsity_target", "layer", "n", "density", "collapsed"]]
 
 
 @mpl.rc_context(STYLE)
@@ -70,7 +70,7 @@ def figure(panel: Panel, table: pd.DataFrame) -> Figure:
     bar.ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: power(100 * value)))
     bar.ax.xaxis.set_minor_locator(NullLocator())
     bar.set_label("weights kept (%)")
-    about = _about(panel, shared, bool(table["collapsed"].any()), drawn.get_figwidth() - 0.3)
+    about = _about(panel, shared, table, drawn.get_figwidth() - 0.3)
     title = drawn.suptitle(about, fontsize=SMALL)
     drawn.set_figheight(height + BAR + title.get_window_extent().height / drawn.dpi)
     return drawn
@@ -107,12 +107,11 @@ def _grid(names: list[str], layers: list[str], count: int) -> tuple[Figure, list
     return drawn, list(grid.flat[:count])
 
 
-def _about(panel: Panel, shared: str, collapsed: bool, width: float) -> str:
+def _about(panel: Panel, shared: str, table: pd.DataFrame, width: float) -> str:
     """Return what the maps are of, in lines of `width` inches."""
-    seeds = panel.cells["seed"].nunique()
-    over = "one seed" if seeds == 1 else f"mean over {seeds} seeds"
-    cross = "; ×: no weight kept, in one seed at least" if collapsed else ""
-    return "\n".join(wrapped(text, width) for text in (panel.short, shared, f"by target; {over}{cross}") if text)
+    cross = "; ×: no weight kept, in one seed at least" if table["collapsed"].any() else ""
+    facts = f"{by_target(panel.cells)}; {over_seeds('mean', table['n'])}{cross}"
+    return "\n".join(wrapped(text, width) for text in (panel.short, shared, facts) if text)
 
 
 def _map(axes: Axes, table: pd.DataFrame, rows: list[str], layers: list[str], scale: LogNorm) -> Any:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from bench.report.axes import CROWDED, nines, percentage, subplots, tick
 from bench.report.frame import Results
 from bench.report.panels import Panel, panels
-from bench.report.style import STYLE, Look, legend, looks, rendered
+from bench.report.style import STYLE, Look, legend, looks, over_seeds, partial, rendered
 from bench.report.summary import removed
 
 SPARSITIES = (50, 80, 90, 95, 98, 99, 99.5, 99.8, 99.9)
@@ -28,20 +28,23 @@ def files(results: Results) -> dict[str, bytes]:
 def figure(results: Results) -> Figure:
     """Return the figure: lines are means over seeds, bands or bars one sample standard deviation to each side."""
     shown = panels(results)
-    look = looks(pd.concat([panel.table for panel in shown]))
+    table = pd.concat([panel.table for panel in shown])
+    look = looks(table)
     drawn, places, width = subplots(shown, [f"{removed(panel.cells)} (%)" for panel in shown])
     for panel, axes in zip(shown, places, strict=True):
         _scale_targets(axes, panel, width)
         _plot(axes, panel, look)
     lines = {str(line.get_label()): line for axes in places for line in axes.get_lines()}
-    legend(drawn, {name: lines[name] for name in look if name in lines}, spread(results))
+    legend(drawn, {name: lines[name] for name in look if name in lines}, _spread(table))
     return drawn
 
 
-def spread(results: Results) -> str:
+def _spread(table: pd.DataFrame) -> str:
     """Return what points and bands are."""
-    seeds = results.frame["seed"].nunique()
-    return "one seed" if seeds == 1 else f"mean ± 1 sample standard deviation over {seeds} seeds"
+    known = table[table["value"].notna()]
+    counts = known["n"] if len(known) else table["n_planned"]
+    half = "; half filled: not all seeds" if (~known["control"] & (known["n"] < known["n_planned"])).any() else ""
+    return over_seeds("mean ± 1 sample standard deviation", counts) + half
 
 
 def _scale_targets(axes: Axes, panel: Panel, width: float) -> None:
@@ -76,6 +79,9 @@ def _plot(axes: Axes, panel: Panel, look: dict[str, Look]) -> None:
 def _line(axes: Axes, x: Any, points: pd.DataFrame, look: Look, bars: bool) -> None:
     value, deviation = points["value"], points["spread"]
     axes.plot(x, value, **look)
+    lacking = value.notna() & (points["n"] < points["n_planned"])
+    if lacking.any():
+        axes.plot(x[lacking], value[lacking], **partial(look) | {"label": ""})
     if bars or value.count() == 1:
         axes.errorbar(x, value, yerr=deviation, fmt="none", ecolor=look["color"], elinewidth=0.7)
     else:

@@ -23,6 +23,9 @@ ROW = ("criterion", "criterion_options", "criterion_fingerprint")
 MEAN = [*PANEL, *ROW, "sparsity_target"]
 """Cells that are equal in these differ in their seeds alone: a mean is taken over them."""
 
+NET = ["dataset", "model", "recipe", "precision", "device"]
+"""Cells equal in these have one dense net a seed. A panel has several where the plan varies one of these."""
+
 ENVIRONMENT = ("cpu", "gpu", "torch", "numerics", "threads", "recipe_hash", "dataset_hash")
 """What must not differ inside a mean. `git` may: where the code's numbers move, `numerics` does."""
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -14,7 +15,7 @@ from bench.report.frame import Results
 from bench.report.layers import Details
 from bench.report.panels import Panel, panels
 from bench.report.style import DOUBLE, SINGLE, SMALL, STYLE, Look, apart, broken, legend, looks, rendered, wrapped
-from bench.report.summary import heading
+from bench.report.summary import by_target, heading
 
 MOST = 5
 """Targets side by side; of more, the first, the last and some between are shown."""
@@ -29,31 +30,34 @@ Histogram = dict[str, Any]
 def files(results: Results) -> dict[str, bytes]:
     """Return scores.pdf and .png, numbered where the plan has several panels; a panel without histograms has none."""
     found: dict[str, bytes] = {}
+    look = looks(pd.concat([panel.table for panel in panels(results)]))
     for panel in panels(results):
         if own := histograms(panel, results.details):
-            found |= rendered(figure(panel, own), f"scores{panel.suffix}")
+            found |= rendered(figure(panel, own, look), f"scores{panel.suffix}")
     return found
 
 
 def histograms(panel: Panel, details: Details) -> dict[tuple[str, str], Histogram]:
     """Return (row, heading of its target) -> histogram, of the panel's first seed.
 
-    Cells that are not ok, and records without a histogram, are left out.
+    Cells that are not ok, records without a histogram, and shuffled masks, which are not those of the scores, are left
+    out.
     """
     seed = panel.cells["seed"].iloc[0]
     cells = panel.cells[(panel.cells["seed"] == seed) & (panel.cells["status"] == "ok") & ~panel.cells["control"]]
+    cells = cells[cells["ablation"] != "shuffle"]
     keys = zip(cells["row"], cells["sparsity_target"].map(heading), cells["cell"], strict=True)
     found = {(row, target): details.get(cell, {}).get("histogram") for row, target, cell in keys}
     return {key: histogram for key, histogram in found.items() if histogram}
 
 
 @mpl.rc_context(STYLE)
-def figure(panel: Panel, own: dict[tuple[str, str], Histogram]) -> Figure:
-    """Return a row of histograms for each criterion, one for each target sparsity."""
+def figure(panel: Panel, own: dict[tuple[str, str], Histogram], look: dict[str, Look]) -> Figure:
+    """Return a row of histograms for each criterion, in its colour of `look`, one for each target sparsity."""
     rows = [row for row in panel.table["row"].unique() if any(row == name for name, _ in own)]
     ordered = panel.table.sort_values("sparsity_target")["column"].unique()
-    targets = _some([target for target in ordered if any(target == name for _, name in own)])
-    look = looks(panel.table)
+    every = [target for target in ordered if any(target == name for _, name in own)]
+    targets = _some(every)
     drawn = Figure(figsize=(DOUBLE if len(targets) > 2 else SINGLE, 0.7 * len(rows) + 0.3), layout="constrained")
     grid = drawn.subplots(len(rows), len(targets), squeeze=False, sharex="row", sharey="row")
     shared, names = apart(rows)
@@ -65,7 +69,12 @@ def figure(panel: Panel, own: dict[tuple[str, str], Histogram]) -> Figure:
         places[0].set_ylabel(broken(name, NAME), rotation=0, ha="right", va="center", fontsize=SMALL)
     for axes in grid[-1]:
         axes.set_xlabel("absolute score", fontsize=SMALL)
-    title = drawn.suptitle(_about(panel, shared, drawn.get_figwidth() - 0.3), fontsize=SMALL)
+    some = f" ({len(targets)} of {len(every)})" if len(targets) < len(every) else ""
+    facts = (
+        f"number of scores at the last pruning step, {by_target(panel.cells)}{some}; seed {panel.cells['seed'].iloc[0]}"
+    )
+    about = [wrapped(text, drawn.get_figwidth() - 0.3) for text in (panel.short, shared, facts) if text]
+    title = drawn.suptitle("\n".join(about), fontsize=SMALL)
     drawn.set_figheight(drawn.get_figheight() + title.get_window_extent().height / drawn.dpi)
     legend(drawn, {"removed": Patch(**REMOVED), "kept (colour of the criterion)": Patch(facecolor="0.3")}, "")
     return drawn
@@ -102,9 +111,3 @@ def _apart(histogram: Histogram | None) -> str:
     """Return how many scores have no place on a log scale, or not by their sign."""
     known = {name: histogram[name] for name in ("zero", "negative") if histogram[name]} if histogram else {}
     return ", ".join(f"{name}: {count:,}" for name, count in known.items())
-
-
-def _about(panel: Panel, shared: str, width: float) -> str:
-    """Return what the histograms are of, in lines of `width` inches."""
-    facts = f"number of scores at the last pruning step, by target; seed {panel.cells['seed'].iloc[0]}"
-    return "\n".join(wrapped(text, width) for text in (panel.short, shared, facts) if text)

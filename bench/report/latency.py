@@ -1,23 +1,21 @@
 """What a network gains in time, in one row with its accuracy, parameters and FLOPs."""
 
 import itertools
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from bench import store
 from bench.report import render
-from bench.report.frame import Results, measures
+from bench.report.frame import NET, Results, measures
 from bench.report.notes import of_weights, seeds
 from bench.report.panels import Panel, panels
 from bench.report.summary import SHORT, heading, ratio, removed, significant
 from bench.report.table import Column, Report, Row, Table
+from bench.report.times import PLACE, SETTING, Timed
 from bench.tasks import VARIANTS
 
 LEVEL = 0.99
@@ -26,18 +24,11 @@ SPREAD = 0.1
 """Inter-quartile ranges above this share of the median are flagged."""
 MARK = "!"
 """Stands behind what is flagged."""
-PLACE = ["device", "cpu", "gpu", "cores", "torch", "onnxruntime"]
-"""Columns of the machine: what differs in them shares no table."""
-SETTING = ["engine", "dtype", "threads", "batch"]
 ORDER = ("eager", "compile", "onnx", "fp32", "bf16", "fp16")
 PLACED = ["sparsity_target", "n", "value", "shown"]
 RATED = ("params_fewer", "flops_fewer", "speed_up", "low", "high", "differs", "flagged")
 TIMED = ("median_s", "iqr_s", "reason", "load", "clock_mhz", "started", "cell")
 NUMBERS = ("median_s", "iqr_s", "load", "clock_mhz")
-
-Timed = dict[str, Any]
-"""cell, variant (VARIANTS), PLACE, SETTING, turns_s, median_s, iqr_s (null: see reason), reason, load, clock_mhz,
-started. Rows of one cell, place and setting were timed in turns, so that turns_s are pairs."""
 
 
 @dataclass(frozen=True)
@@ -68,29 +59,6 @@ def speed_up(dense: Sequence[float], other: Sequence[float]) -> SpeedUp:
     return SpeedUp(float(np.median(ratios)), float(interval.low), float(interval.high))
 
 
-def path(root: Path, plan: Mapping[str, Any]) -> Path:
-    """Return where a plan's times lie: beside the records of a published folder, below OUT/latency elsewhere."""
-    published = (root / store.RECORDS).is_file()
-    return root / ("latency.json" if published else f"latency/{plan['experiment']}.json")
-
-
-def read(path: Path) -> list[Timed]:
-    """Return the rows of a file of times, none where there is no file; CorruptError for one that does not parse."""
-    if not path.is_file():
-        return []
-    try:
-        rows: list[Timed] = json.loads(path.read_text(encoding="utf-8"))
-        [key(row) for row in rows]
-    except (ValueError, KeyError, TypeError):
-        raise store.CorruptError(f"{path} is corrupt; remove it, and `make latency` writes it again") from None
-    return rows
-
-
-def key(row: Timed) -> tuple[Any, ...]:
-    """Return what tells a row from all others."""
-    return tuple(row[column] for column in ("cell", "variant", *PLACE, *SETTING))
-
-
 def files(results: Results, measured: Sequence[Timed]) -> dict[str, bytes]:
     """Return latency.md, .csv, .tex and .html by name; nothing where no cell of the plan was timed."""
     return render.files(report(results, measured))
@@ -98,16 +66,19 @@ def files(results: Results, measured: Sequence[Timed]) -> dict[str, bytes]:
 
 def report(results: Results, measured: Sequence[Timed]) -> Report:
     """Return a table for each panel and machine, a row for each of its rows and sparsities that were timed."""
-    shown = [(panel, own) for panel in panels(results) for own in [rated(panel, measured)] if own["median_s"].any()]
-    several = {len(own.groupby(PLACE, dropna=False)) for _, own in shown} - {1} or len({*_machines(shown)}) > 1
+    found = [(panel, rated(panel, measured)) for panel in panels(results)]
+    shown = [(panel, own) for panel, own in found if own["median_s"].any()]
+    bare = [panel.title for panel, own in found if not own["median_s"].any()]
+    machines = {one for _, own in shown for one in own[PLACE].astype(str).itertuples(index=False, name=None)}
     tables = [
-        _table(panel, machine, own, bool(several))
+        _table(panel, machine, own, several=len(machines) > 1)
         for panel, all_rows in shown
         for machine, own in all_rows.groupby(PLACE, dropna=False, sort=False)
     ]
     tidy = pd.concat([_tidy(panel, own) for panel, own in shown], ignore_index=True) if shown else pd.DataFrame()
     subject = "latency beside accuracy, parameters and FLOPs"
-    return Report("latency", str(results.plan["experiment"]), subject, tuple(tables), _legend(results), tidy)
+    legend = (*_legend(results), *([f"Nothing was timed of: {'; '.join(bare)}."] if bare else []))
+    return Report("latency", str(results.plan["experiment"]), subject, tuple(tables), legend, tidy)
 
 
 def _tidy(panel: Panel, own: pd.DataFrame) -> pd.DataFrame:
@@ -150,11 +121,6 @@ def _compared(rows: pd.DataFrame) -> dict[str, list[Any]]:
     return columns
 
 
-def _machines(shown: list[tuple[Panel, pd.DataFrame]]) -> Iterator[tuple[str, ...]]:
-    for _, own in shown:
-        yield from own[PLACE].astype(str).drop_duplicates().itertuples(index=False, name=None)
-
-
 def _table(panel: Panel, machine: tuple[Any, ...], own: pd.DataFrame, several: bool) -> Table:
     timed = own.loc[own["median_s"].notna(), SETTING]
     places = sorted(timed.drop_duplicates().itertuples(index=False, name=None), key=_rank)
@@ -164,8 +130,9 @@ def _table(panel: Panel, machine: tuple[Any, ...], own: pd.DataFrame, several: b
     columns = [Column(values[-1], span) for values, span in zip(said, spans, strict=True)]
     short = SHORT[measures(panel.cells)[0]].replace("top-1", "top-1 (%)")
     stub = [Column(name) for name in ("criterion", removed(panel.cells), "network", short, "params ×", "FLOPs ×")]
-    rows = [_dense(panel, own, places), *_pruned(own, places)]
-    forms = {row.cells[2] for row in rows[1:]}
+    pruned = list(_pruned(own, places))
+    rows = [*_dense(panel, own, places), *pruned]
+    forms = {row.cells[2] for row in pruned}
     if len(forms) == 1:  # told once, in the notes: with intervals a line has no room for what all rows share
         del stub[2]
         rows = [replace(row, cells=row.cells[:2] + row.cells[3:]) for row in rows]
@@ -198,13 +165,19 @@ def _machine(place: Mapping[str, Any]) -> str:
     return f"{name}, torch {place['torch']}" + (f", ONNX Runtime {place['onnxruntime']}" if runtime else "")
 
 
-def _dense(panel: Panel, own: pd.DataFrame, places: list[tuple[Any, ...]]) -> Row:
-    """Return the row of the dense network: its median milliseconds, over the races that it took part in."""
-    dense = own[own["variant"] == "dense"].groupby(SETTING)
-    times, flagged = dense["median_s"].median(), dense["flagged"].mean() > 0.5
-    cells = [f"{significant(1e3 * times[at])} ms{MARK * bool(flagged[at])}" if times[at] > 0 else "–" for at in places]
-    shown = next(iter(panel.table.loc[panel.table["row"].eq("dense"), "shown"]), "")
-    return Row(("dense", "", "dense", shown, "1.00", "1.00", *cells))
+def _dense(panel: Panel, own: pd.DataFrame, places: list[tuple[Any, ...]]) -> Iterator[Row]:
+    """Yield a row for each dense network: milliseconds, time and spread medians over the races that it took part in."""
+    dense = panel.cells.loc[panel.cells["criterion"] == "dense", ["row", *NET]].drop_duplicates(NET)
+    nets = dense.merge(panel.table[["row", "shown"]]).merge(panel.cells[["cell", *NET]])[["row", "shown", "cell"]]
+    raced = nets.merge(own[own["variant"] == "dense"].drop(columns=["row", "shown"]), on="cell")
+    for (name, shown), races in raced.groupby(["row", "shown"], sort=False):
+        medians = races.groupby(SETTING)[["median_s", "iqr_s"]].median().itertuples(name=None)
+        cells = {place: _milliseconds(time, spread) for place, time, spread in medians}
+        yield Row((str(name), "", "dense", str(shown), "1.00", "1.00", *(cells.get(place, "") for place in places)))
+
+
+def _milliseconds(time: float, spread: float) -> str:
+    return f"{significant(1e3 * time)} ms{MARK * (spread > SPREAD * time)}" if time > 0 else "–"
 
 
 def _pruned(own: pd.DataFrame, places: list[tuple[Any, ...]]) -> Iterator[Row]:
@@ -241,13 +214,15 @@ def _notes(panel: Panel, own: pd.DataFrame, forms: set[str]) -> Iterator[str]:
         f"{clock} MHz; mean load {load}{busy}."
     )
     masked = own[own["variant"].eq("masked") & own["speed_up"].notna()]
-    if len(masked):
-        count = int(masked["differs"].sum())
+    if count := len(masked):
+        differ = int(masked["differs"].sum())
         yield (
             f"masked (the zeros stay where they are): {ratio(masked['speed_up'].median())} times as fast as dense, the "
-            f"median of {len(masked)} comparisons, of which {count} show{'s' if count == 1 else ''} a difference."
+            f"median of {count} comparison{'s' * (count > 1)}, of which {differ} show{'s' * (differ == 1)} a "
+            "difference."
         )
     yield from _reasons(own)
+    yield from _absent(panel, own)
 
 
 def _reasons(own: pd.DataFrame) -> Iterator[str]:
@@ -258,6 +233,19 @@ def _reasons(own: pd.DataFrame) -> Iterator[str]:
             some = rows[column].unique()
             what += f" {word} {', '.join(some)}" if len(some) < own[column].nunique() else ""
         yield f"Not timed: {what}: {reason}."
+
+
+def _absent(panel: Panel, own: pd.DataFrame) -> Iterator[str]:
+    """Yield in a sentence for each state the criteria without a row: `Not timed: random, snip at 90 % and 98 %.`."""
+    points = panel.table[~panel.table["control"]]
+    planned = points["row"].value_counts()
+    here = {*zip(own["row"], own["sparsity_target"].map(heading), strict=True)}
+    absent = points[[point not in here for point in zip(points["row"], points["column"], strict=True)]]
+    state = absent["shown"].where(absent["n"].eq(0), "not timed")
+    for why, cases in absent.groupby(state, sort=False):
+        rows = cases.groupby("row", sort=False)["column"]
+        names = [str(name) + f" at {' and '.join(at)}" * bool(len(at) < planned[name]) for name, at in rows]
+        yield f"{str(why).capitalize()}: {', '.join(names)}."
 
 
 def _spread(values: "pd.Series[float]", decimals: int) -> str:

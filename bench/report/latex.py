@@ -67,6 +67,12 @@ def escaped(text: str) -> str:
     return re.sub("-(?=-)", "-{}", "".join(map(_character, plain)))
 
 
+def _breakable(text: str, room: float) -> str:
+    """Return what prints the text; words of more than `room` points can be broken after their punctuation."""
+    words = [(escaped(word), _points(word, SIZE) > room) for word in text.split()]
+    return " ".join(re.sub(r"(\\_|[./=-])(?=.)", r"\1\\allowbreak ", word) if long else word for word, long in words)
+
+
 def _character(character: str) -> str:
     if character in SPECIAL:
         return SPECIAL[character]
@@ -111,7 +117,7 @@ def _heading(name: str) -> str:
     """Return a column's name in braces, in several lines where it is long."""
     if _points(name, SIZE) <= HEADING:
         return f"{{{escaped(name)}}}"
-    return rf"{{\parbox[b]{{{HEADING:g}pt}}{{\raggedright\strut {escaped(name)}\strut}}}}"
+    return rf"{{\parbox[b]{{{HEADING:g}pt}}{{\raggedright\strut {_breakable(name, HEADING)}\strut}}}}"
 
 
 def _spans(table: Table) -> list[str]:
@@ -148,15 +154,20 @@ def _cell(text: str, best: bool, numbers: bool) -> str:
     if numbers and match:
         cell = text[: match.start(4)] + (_after(match[4]) if match[4] else "")
         return rf"\bfseries {cell}" if best else cell
+    words = _minus(_breakable(text, 0.9 * NAME))  # how wide they are is only guessed
     # In a column of numbers a text must be in braces.
-    cell = rf"\textbf{{{escaped(text)}}}" if best else escaped(text)
+    cell = rf"\textbf{{{words}}}" if best else words
     return f"{{{cell}}}" if numbers and text else cell
 
 
 def _after(text: str) -> str:
-    """Return `{\\,\\scriptsize\\mdseries $\\pm$ 0.4}`, which is not bold with its number; a minus is no hyphen."""
-    small = re.sub(r"(?<![\w.])-(?=[0-9])", "$-$", escaped(text))
-    return rf"{{\,\scriptsize\mdseries {small}}}"
+    """Return `{\\,\\scriptsize\\mdseries $\\pm$ 0.4}`, which is not bold with its number."""
+    return rf"{{\,\scriptsize\mdseries {_minus(escaped(text))}}}"
+
+
+def _minus(words: str) -> str:
+    """Return words with a minus, no hyphen, before numbers."""
+    return re.sub(r"(?<![\w.])-(?=[0-9])", "$-$", words)
 
 
 def _pieces(table: Table) -> list[Table]:

@@ -14,8 +14,10 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from scipy import stats
 
 from bench import store
+from bench.errors import UserError
 from bench.report import grid, render
 from bench.report.axes import power
+from bench.report.frame import ENVIRONMENT
 from bench.report.style import DOUBLE, SINGLE, STYLE, colours_and_markers, rendered, wrapped
 from bench.report.table import Column, Report, Row, Table
 
@@ -43,11 +45,16 @@ EQUAL = 2e-12
 """Relative deviations below this are rounding errors."""
 
 # Columns of `units`, a row for each unit and criterion: NET, seed, images (samples of the loss), layer, unit, change
-# (loss without the unit less loss of the whole network), criterion, score (NaN where it has none), reason (or null).
+# (loss without the unit less loss of the whole network), criterion, score (NaN where it has none), reason (or null);
+# and those of ENVIRONMENT that are known.
 
 
 def correlations(units: pd.DataFrame) -> pd.DataFrame:
-    """Return NET, seed, criterion, layer (OVERALL first), n, MEASURES and, where they are null, the reason."""
+    """Return NET, seed, criterion, layer (OVERALL first), n, MEASURES and, where they are null, the reason.
+
+    Raises UserError where units of one mean over seeds were measured in different environments.
+    """
+    _check_environment(units)
     rows: list[dict[str, Any]] = []
     keys = [*NET, "seed", "criterion"]
     for key, own in units.groupby(keys, sort=False):
@@ -56,6 +63,21 @@ def correlations(units: pd.DataFrame) -> pd.DataFrame:
         rows += [names | {"layer": layer} | _correlation(part) for layer, part in parts]
     columns = [*keys, "layer", "n", *MEASURES, "reason"]
     return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(MEASURES, float))
+
+
+def _check_environment(units: pd.DataFrame) -> None:
+    mean = [*NET, "criterion"]
+    for column in [name for name in ENVIRONMENT if name in units]:
+        kinds = units.drop_duplicates([*mean, column])
+        mixed = kinds[kinds.duplicated(mean, keep=False)]
+        if len(mixed):
+            dataset, model, *_, criterion = mixed.iloc[0][mean]
+            pairs = mixed.merge(mixed.iloc[:1][mean])[[column, "seed"]].itertuples(index=False)
+            raise UserError(
+                f"the mean of {dataset} {model} {criterion} would mix {column} "
+                f"{' and '.join(f'{value!r} (seed {seed})' for value, seed in pairs)}; make its units in one "
+                "environment, in a folder of their own (out=DIR)"
+            )
 
 
 def _correlation(part: pd.DataFrame) -> dict[str, Any]:
@@ -134,7 +156,9 @@ def _by_layer(frame: pd.DataFrame, title: str) -> Table:
     rows = [Row((str(layer), str(sizes[layer]), *map(_number, values))) for layer, *values in table.itertuples()]
     columns = (Column("layer"), Column("n"), *(Column(str(name)) for name in table.columns))
     subject = f"{MEASURES['spearman_squared']}, by layer"
-    return Table(subject, title, "", columns, tuple(rows), (f"{subject}: mean over seeds.",), stub=2)
+    seeds = frame["seed"].nunique()
+    over = "one seed" if seeds == 1 else f"mean over {seeds} seeds"
+    return Table(subject, title, "", columns, tuple(rows), (f"{over[0].upper()}{over[1:]}.",), stub=2)
 
 
 def _reasons(frame: pd.DataFrame) -> list[str]:
@@ -170,7 +194,7 @@ def figure(units: pd.DataFrame) -> Figure:
     width = (SINGLE if columns == 2 else DOUBLE) / columns
     drawn = Figure(figsize=(width * columns, (1.65 + 0.25 * several) * rows + 0.2), layout="constrained")
     # Variants of one criterion share its colour and marker.
-    stems = {str(name): str(name).split(" ")[0] for name in shown["criterion"].unique()}
+    stems = {str(name): str(name).split(" ")[0] for name in units["criterion"].unique()}
     marks = colours_and_markers(set(stems.values()))
     places = drawn.subplots(rows, columns, squeeze=False, sharey=not several)
     for ((*net, criterion), own), axes in zip(panels, places.flat, strict=False):

@@ -11,14 +11,14 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from bench.report import render, tradeoff
 from bench.report.axes import subplots, tick
 from bench.report.frame import MEASURES, WHOLE, Results
 from bench.report.notes import seeds
 from bench.report.panels import Panel, panels
-from bench.report.style import STYLE, Look, legend, looks, rendered
+from bench.report.style import STYLE, Look, legend, looks, over_seeds, partial, rendered
 from bench.report.summary import DECIMALS, heading, ratio, removed
 from bench.report.table import Column, Report, Row, Table
 
@@ -148,8 +148,9 @@ def _cells(row: "pd.Series[Any]") -> list[str]:
 def figure(results: Results, name: str, found: pd.DataFrame) -> Figure:
     """Return the figure of one of SAVINGS: a subplot a panel, in each of them the front of its network."""
     own = found[found["saving"] == name]
-    shown = [panel for panel in panels(results) if panel.title in {*own["panel"]}]
-    look = looks(pd.concat([panel.table for panel in shown]))
+    every = panels(results)
+    shown = [panel for panel in every if panel.title in {*own["panel"]}]
+    look = looks(pd.concat([panel.table for panel in every]))
     nets = [own.loc[own["panel"] == panel.title, NET].drop_duplicates() for panel in shown]
     texts = [TEXTS[name, max(net["form"])] for net in nets]  # masked, where a panel has both: the weaker word
     drawn, places, width = subplots(shown, texts)
@@ -157,10 +158,10 @@ def figure(results: Results, name: str, found: pd.DataFrame) -> Figure:
         _plot(axes, panel, own.merge(net), look, width)
     lines = {str(line.get_label()): line for axes in places for line in axes.get_lines()}
     handles: dict[str, Artist] = {label: lines[label] for label in look if label in lines}
-    front = Line2D([], [], **FRONT, marker="o", markersize=5, **MEMBER, markerfacecolor="white")
-    seeds = results.frame["seed"].nunique()
-    means = "one seed" if seeds == 1 else f"means over {seeds} seeds"
-    legend(drawn, handles | {"Pareto front": front}, f"{means}; pale: not on the front of the network")
+    front = Line2D([], [], **FRONT)
+    half = ", half filled: not all seeds" if (own["n"] < own["n_planned"]).any() else ""
+    means = over_seeds("means", own["n"])
+    legend(drawn, handles | {"Pareto front": front}, f"{means}; pale: not on the front of the network{half}")
     return drawn
 
 
@@ -176,11 +177,16 @@ def _plot(axes: Axes, panel: Panel, net: pd.DataFrame, look: dict[str, Look], wi
     for name, line in net[net["panel"] == panel.title].sort_values("factor").groupby("row", sort=False):
         own = look[str(name)]
         axes.plot(line["factor"], line["value"], **_pale(own), markersize=3, linewidth=0.8)
+        lacking = line[line["n"] < line["n_planned"]]
+        if len(lacking):
+            axes.plot(lacking["factor"], lacking["value"], **partial(_pale(own)), markersize=3)
         best = line[line["front"]]
-        axes.plot(best["factor"], best["value"], **own | MEMBER | {"linestyle": "none", "zorder": 3}, markersize=5)
+        edge = {} if own["markerfacecolor"] == "white" else MEMBER  # a hollow marker has its colour at its edge alone
+        axes.plot(best["factor"], best["value"], **own | edge | {"linestyle": "none", "zorder": 3}, markersize=5)
         axes.plot([], [], label=name, **own)
-    seen = [[factor for factor in factors if low <= factor <= high] for factors in (COARSE, FINE)]
-    tick(axes.xaxis, seen[0] if len(seen[0]) > 2 else seen[1], 0.35 / width)
+    finest = [float(factor) for factor in MaxNLocator(4).tick_values(low, high)]
+    seen = [[factor for factor in factors if low <= factor <= high] for factors in (COARSE, FINE, finest)]
+    tick(axes.xaxis, next((factors for factors in seen if len(factors) > 2), seen[-1]), 0.35 / width)
     axes.xaxis.set_minor_locator(NullLocator())
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -17,6 +18,10 @@ from bench.report.table import Column, Row, Table
 
 BLOCK = ["dataset", "model"]
 PLACE = [*BLOCK, "sparsity_target", "seed"]
+OWN = ["recipe", "finetune_epochs"]
+"""What each pair of BLOCK may have for itself."""
+LEAST = 2
+"""Pairs below which there are no ranks: those of one pair are the order of its accuracies."""
 SUBJECT = "mean ranks of the criteria, 1 is best"
 NAME = 30
 """Longest name in a diagram, in characters."""
@@ -72,22 +77,66 @@ def left_out(cells: pd.DataFrame) -> str:
 
 
 def rankings(results: Results) -> list[Ranking]:
-    """Return a ranking for each setting in which two criteria were measured on several (dataset, model) pairs."""
-    free = {*BLOCK, "recipe", "finetune_epochs", *results.plan["vary"]}
-    setting = [column for column in PANEL if column not in free]
+    """Return a ranking for each setting in which all criteria were measured on LEAST (dataset, model) pairs or more."""
+    found = [_ranking(about, own) for about, own in _settings(results)]
+    return [ranking for ranking in found if ranking.ranks.blocks >= LEAST]
+
+
+def _settings(results: Results) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yield each setting in words, and its cells: several criteria, all of them planned on LEAST pairs or more.
+
+    The cells are equal in PANEL but for what is under study, and for OWN where each pair has one value of it.
+    """
+    vary = {*results.plan["vary"]}
+    free = vary | ({*OWN} if "recipe" in vary else set())  # a recipe brings its own number of fine-tuning epochs
+    setting = [column for column in PANEL if column not in {*BLOCK, *OWN, *vary}]
     cells = pd.concat([pruned(panel) for panel in panels(results)])
-    found = []
-    for _, own in cells.groupby(setting, dropna=False, sort=False):
-        same = own[setting].iloc[0].dropna()
-        about = ", ".join(f"{name}={value}" for name, value in same.items() if value != USUAL.get(str(name)))
-        scores = blocks(own)
-        found.append(Ranking(about, scores, statistics.average_ranks(scores), left_out(own)))
-    return [ranking for ranking in found if ranking.ranks.blocks > 1 and len(ranking.ranks.mean) > 1]
+    for _, alike in cells.groupby(setting, dropna=False, sort=False):
+        counts = alike.groupby(BLOCK)[OWN].nunique(dropna=False).max()
+        equal = [*setting, *(column for column in OWN if column not in free and counts[column] > 1)]
+        for _, own in alike.groupby(equal, dropna=False, sort=False):
+            rows = own["row"].nunique()
+            if rows > 1 and (own.groupby(BLOCK)["row"].nunique() == rows).sum() >= LEAST:
+                yield _about(own[equal].iloc[0].dropna()), own
+
+
+def _about(same: "pd.Series[Any]") -> str:
+    """Return `scope=global, finetune_epochs=5`."""
+    told = {str(name): value for name, value in same.items() if value != USUAL.get(str(name))}
+    texts = {name: f"{value:g}" if isinstance(value, float) else value for name, value in told.items()}
+    return ", ".join(f"{name}={text}" for name, text in texts.items())
+
+
+def _ranking(about: str, cells: pd.DataFrame) -> Ranking:
+    scores = blocks(cells)
+    if _tied(scores):  # Friedman's statistic would be 0 / 0, or by rounding errors anything
+        ranks = statistics.Ranks(scores.rank(axis=1).mean(), len(scores), np.nan, np.nan)
+    else:
+        ranks = statistics.average_ranks(scores)
+    return Ranking(about, scores, ranks, left_out(cells))
+
+
+def _tied(scores: pd.DataFrame) -> bool:
+    """Whether all criteria score the same in each block."""
+    return bool(scores.nunique(axis=1).max() == 1)
 
 
 def tables(results: Results) -> list[Table]:
-    """Return the ranks as a table for each ranking, with what its test says in words."""
-    return [_table(ranking) for ranking in rankings(results)]
+    """Return a table for each setting: the ranks with what their test says in words, or why there are none."""
+    found = []
+    for about, cells in _settings(results):
+        ranking = _ranking(about, cells)
+        found.append(_table(ranking) if ranking.ranks.blocks >= LEAST else _unranked(about, cells))
+    return found
+
+
+def _unranked(about: str, cells: pd.DataFrame) -> Table:
+    """Return on how many pairs each criterion was measured at all."""
+    measured = _by_row(cells).notna().groupby(level=BLOCK).any()
+    rows = tuple(Row((str(row), f"{count} of {len(measured)}")) for row, count in measured.sum().items())
+    why = f"No ranks: fewer than {LEAST} (dataset, model) pairs on which all criteria were measured."
+    columns = (Column("criterion"), Column("pairs measured"))
+    return Table(SUBJECT, "No mean ranks", about, columns, rows, (why, left_out(cells)))
 
 
 def _table(ranking: Ranking) -> Table:
@@ -108,14 +157,20 @@ def _table(ranking: Ranking) -> Table:
         rows[0].append("")
     lines = tuple(Row(tuple(row)) for row in rows)
     first = f"Ranks over {pairs}, targets and seeds averaged inside."
-    notes = (first, *filter(None, [ranking.left_out]), *_said(ranks))
+    notes = (first, *filter(None, [ranking.left_out]), *_said(ranking))
     return Table(SUBJECT, f"Mean ranks over {pairs}", ranking.about, tuple(map(Column, headings)), lines, notes)
 
 
-def _said(ranks: statistics.Ranks) -> Iterator[str]:
-    """Yield what the tests say."""
+def _said(ranking: Ranking) -> Iterator[str]:
+    """Yield what the tests say, or why there is none."""
+    ranks = ranking.ranks
+    reasons = {
+        f"fewer than {statistics.LEAST_BLOCKS} pairs": ranks.blocks < statistics.LEAST_BLOCKS,
+        "fewer than three criteria": len(ranks.mean) < 3,
+        "all criteria tie on every pair": _tied(ranking.blocks),
+    }
     if np.isnan(ranks.p):
-        yield f"Ranks without a test: fewer than {statistics.LEAST_BLOCKS} pairs, or fewer than three criteria."
+        yield f"Ranks without a test: {', '.join(reason for reason, holds in reasons.items() if holds)}."
         return
     yield f"Friedman's test that all rank alike: p {shown(ranks.p)}."
     if ranks.p < statistics.ALPHA:

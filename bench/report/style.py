@@ -3,6 +3,7 @@
 import io
 import re
 import textwrap
+import zlib
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from typing import Any
@@ -28,7 +29,9 @@ SHARING = (
 )
 """Who shares each of COLOURS: of trained weights, of weights at initialisation and of filters, seldom in one panel."""
 KNOWN = " ".join(SHARING).split()
-"""Each keeps its colour, marker and line in all figures; other names take the next ones."""
+"""Each keeps its colour, marker and line in all figures."""
+OTHERS = COLOURS[4:]
+"""Of other criteria: those that they are most often compared with have the first."""
 
 # Seven and five: no two of 35 names look alike in grey, and those that share a colour differ in both.
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -82,20 +85,36 @@ def rendered(drawn: Figure, name: str) -> dict[str, bytes]:
     return files
 
 
+def _places(criteria: set[str]) -> dict[str, int]:
+    """Return each criterion's place in MARKERS and LINES and, if it is not KNOWN, in OTHERS, which all start again.
+
+    A name that is not KNOWN has a place of its own, whatever the others are. Only where two would share a colour the
+    later one moves on to a free colour, or place: so give all figures of a report the same criteria.
+    """
+    room = len(MARKERS) * len(LINES) - len(KNOWN)
+    taken: dict[str, int] = {}
+    for name in sorted(criteria - {*KNOWN}):
+        first = zlib.crc32(name.encode())  # hash() is another in each process
+        places = [len(KNOWN) + (first + step) % room for step in range(room)]
+        own, colours = [*taken.values()], [place % len(OTHERS) for place in taken.values()]
+        taken[name] = min(places, key=lambda place: (colours.count(place % len(OTHERS)), own.count(place)))
+    return {name: place for place, name in enumerate(KNOWN)} | taken
+
+
 def colours_and_markers(criteria: set[str]) -> dict[str, Look]:
-    """Return `color` and `marker` of each criterion, the same in all figures; those not KNOWN take the next ones."""
-    others = sorted(criteria - {*KNOWN})
-    colours = {name: colour for colour, names in zip(COLOURS, SHARING, strict=True) for name in names.split()}
-    # From the last: the first are those of the criteria that others are most often compared with.
-    colours |= {name: COLOURS[-1 - place % len(COLOURS)] for place, name in enumerate(others)}
+    """Return `color` and `marker` of each criterion and of KNOWN; see _places."""
+    known = {name: colour for colour, names in zip(COLOURS, SHARING, strict=True) for name in names.split()}
     return {
-        name: {"color": colour, "marker": MARKERS[place % len(MARKERS)]}
-        for place, (name, colour) in enumerate(colours.items())
+        name: {"color": known.get(name, OTHERS[place % len(OTHERS)]), "marker": MARKERS[place % len(MARKERS)]}
+        for name, place in _places(criteria).items()
     }
 
 
 def looks(table: pd.DataFrame) -> dict[str, Look]:
-    """Return how each `row` of a panel's table is drawn, controls first; rows of a criterion share colour, marker."""
+    """Return how each `row` of a report is drawn, controls first; rows of a criterion share colour and marker.
+
+    table: of all panels of the report, so that no look changes from figure to figure.
+    """
     rows = table.drop_duplicates("row").sort_values("row")
     found: dict[str, Look] = {}
     controls = rows[rows["control"]]
@@ -103,13 +122,27 @@ def looks(table: pd.DataFrame) -> dict[str, Look]:
         for variant, name in enumerate(controls.loc[controls["criterion"] == control, "row"]):
             found[name] = {"color": "black", "linewidth": 0.9, "linestyle": lines[variant % len(lines)]}
     criteria = rows[~rows["control"]]
-    for place, (name, mark) in enumerate(colours_and_markers(set(criteria["criterion"])).items()):
+    names = {*criteria["criterion"]}
+    marks = colours_and_markers(names)
+    for name, place in _places(names).items():
         for variant, row in enumerate(criteria.loc[criteria["criterion"] == name, "row"]):
-            found[str(row)] = mark | {
-                "markerfacecolor": "white" if variant else mark["color"],
+            found[str(row)] = marks[name] | {
+                "markerfacecolor": "white" if variant else marks[name]["color"],
                 "linestyle": LINES[(place + variant) % len(LINES)],
             }
     return found
+
+
+def partial(look: Look) -> Look:
+    """Return how points are marked that lack seeds: half filled, since hollow ones are those of variants."""
+    half = {"fillstyle": "left", "markerfacecolor": look["color"], "markerfacecoloralt": "white"}
+    return look | half | {"linestyle": "none"}
+
+
+def over_seeds(what: str, counts: "pd.Series[int]") -> str:
+    """Return `WHAT over 3 seeds` or `over 1 to 3 seeds`, counts being those of points; `one seed` where all are 1."""
+    low, high = int(counts.min()), int(counts.max())
+    return "one seed" if high == 1 else f"{what} over {high if low == high else f'{low} to {high}'} seeds"
 
 
 def wrapped(title: str, width: float) -> str:
@@ -130,7 +163,8 @@ def apart(names: Sequence[str]) -> tuple[str, list[str]]:
     end = _shared([own[len(begin) :][::-1] for own in parts])[::-1]
     rest = ["".join(own[len(begin) : len(own) - len(end)]) for own in parts]
     shared = f"{''.join(begin)}…{''.join(end)}"
-    return (shared, rest) if len(names) > 1 and all(rest) and shared != "…" else ("", [*names])
+    whole = shared != "…" and shared.count("(") == shared.count(")")  # no half of a bracket stays behind
+    return (shared, rest) if len(names) > 1 and all(rest) and whole else ("", [*names])
 
 
 def _shared(parts: Sequence[Sequence[str]]) -> list[str]:

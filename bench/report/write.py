@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bench import store
-from bench.report import figure, tables
+from bench.report import figure, tables, times
 from bench.report.frame import Results, tabulate, untrained
 
 UNITS = "units.csv"
@@ -62,7 +62,7 @@ def report_files(root: Path, results: Results) -> dict[str, bytes]:
     of_accuracy = () if untrained(results.frame) else (comparisons, ablations, ranks)
     for module in (claims, tradeoff, pareto, cost, layers, density, histograms, *of_accuracy):
         found |= module.files(results)
-    return found | latency.files(results, latency.read(latency.path(root, results.plan)))
+    return found | latency.files(results, times.read(times.path(root, results.plan)))
 
 
 def folder_files(folder: Path) -> dict[str, bytes]:

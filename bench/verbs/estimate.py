@@ -17,7 +17,7 @@ from bench.errors import UserError
 from bench.estimate import Ledger, Need, priced_as, scored_as, wall_s
 from bench.launch import Pool, worker_count
 from bench.plan import make
-from bench.tasks import Price
+from bench.tasks import Price, made
 from bench.workplace import opened
 
 START_S = 10.0
@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> int:
     root = Path(settings.out)
     with opened(settings) as (pool, device, gpus):
         plan = make(settings, device)
-        pending = [cell for cell in plan.cells if not _finished(root, cell)]
+        pending = [cell for cell in plan.cells if not made(root, cell)]
         workers = worker_count(settings.workers, settings.threads, device, gpus, max(1, len(pending)))
         pool.grow(min(workers, TOGETHER), device)
         usable = [cell for cell in pending if cell.criterion not in plan.broken]
@@ -46,13 +46,6 @@ def main(arguments: list[str]) -> int:
     if needs:
         print(*_text(needs, prices, workers, device, settings.threads), sep="\n")
     return 0
-
-
-def _finished(root: Path, cell: Cell) -> bool:
-    try:
-        return store.finished(root / "cells" / cell.id) is not None
-    except store.CorruptError:
-        return False
 
 
 def _networks(cells: list[Cell]) -> dict[str, list[Cell]]:

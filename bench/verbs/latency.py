@@ -16,7 +16,7 @@ from bench.cores import cores
 from bench.errors import UserError, near_misses
 from bench.launch import Pool
 from bench.plan import Plan, make
-from bench.report import latency
+from bench.report import latency, times
 from bench.report.frame import joined
 from bench.report.write import table_folder
 from bench.schema import Settings
@@ -70,7 +70,7 @@ def main(arguments: list[str]) -> int:
     with opened(settings) as (_, device, _):
         plan = make(settings, device)
     cells = _finished(plan, root)
-    rows = Rows(latency.path(root, plan.to_json()))
+    rows = Rows(times.path(root, plan.to_json()))
     try:
         failed = sum(_timed(place, cells, sweep, settings, rows) for place in sweep.places(device))
     finally:
@@ -138,11 +138,11 @@ class Rows:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.saved_at = time.monotonic()
-        self.rows = {latency.key(row): row for row in latency.read(path)}
+        self.rows = {times.key(row): row for row in times.read(path)}
 
     def add(self, rows: list[dict[str, Any]]) -> None:
         """Take rows in, and write them now and then."""
-        self.rows |= {latency.key(row): row for row in rows}
+        self.rows |= {times.key(row): row for row in rows}
         if time.monotonic() - self.saved_at > SAVE_EVERY_S:
             self.save()
 

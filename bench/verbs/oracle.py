@@ -17,6 +17,7 @@ from bench.errors import UserError
 from bench.launch import Pool, worker_count
 from bench.plan import Plan, make
 from bench.report import oracle
+from bench.report.frame import ENVIRONMENT
 from bench.report.write import UNITS, write
 from bench.workplace import opened
 
@@ -43,7 +44,8 @@ class Net:
     """Name of a row -> a cell that says the criterion."""
     units: list[tuple[str, int]] = field(default_factory=list)
     images: int = 0
-    changes: dict[int, float] = field(default_factory=dict)
+    changes: dict[int, dict[str, Any]] = field(default_factory=dict)
+    """Number of a unit -> change, and cpu and gpu that measured it."""
     scores: dict[str, list[float]] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     """Criterion -> why it has no scores."""
@@ -163,7 +165,8 @@ def _measure(pool: Pool, questions: list[tuple[Net, Question]]) -> None:
         if verb == "changes" and reason:
             raise UserError(f"{net.name}: {reason}")
         if verb == "changes":
-            net.changes |= dict(enumerate(answer, start=argument[1]))
+            changes, place = answer
+            net.changes |= {unit: {"change": change} | place for unit, change in enumerate(changes, start=argument[1])}
         elif reason:
             net.note(argument[0], reason)
         else:
@@ -182,7 +185,7 @@ def _answers(
 def _rows(net: Net) -> Iterator[dict[str, Any]]:
     """Yield what bench.report.oracle reads: a row for each unit and criterion."""
     columns = net.cell.columns()
-    shared = {name: columns[name] for name in (*oracle.NET, "seed")}
+    shared = {name: columns[name] for name in (*oracle.NET, "seed", *ENVIRONMENT) if name in columns}
     shared |= {
         "dataset": net.cell.dataset.title,
         "images": net.images,
@@ -191,5 +194,5 @@ def _rows(net: Net) -> Iterator[dict[str, Any]]:
     for criterion in net.criteria:
         scores = net.scores.get(criterion, [math.nan] * len(net.units))
         for number, ((layer, unit), score) in enumerate(zip(net.units, scores, strict=True)):
-            own = {"layer": layer, "unit": unit, "change": net.changes[number], "criterion": criterion, "score": score}
+            own = {"layer": layer, "unit": unit} | net.changes[number] | {"criterion": criterion, "score": score}
             yield shared | own | {"reason": net.reasons.get(criterion)}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from bench import store
 from bench.errors import UserError
-from bench.report import claims, frame, latency
+from bench.report import claims, frame, latency, times
 from bench.report.frame import Results
 from bench.report.page import page
 from bench.report.page_data import Book
@@ -44,5 +44,5 @@ def _books(root: Path, experiment: str | None) -> Iterator[Book]:
 
 
 def _book(name: str, root: Path, results: Results) -> Book:
-    times = latency.report(results, latency.read(latency.path(root, results.plan)))
-    return Book(name, results, (claims.report(results), times))
+    measured = latency.report(results, times.read(times.path(root, results.plan)))
+    return Book(name, results, (claims.report(results), measured))

@@ -11,7 +11,7 @@ from typing import Any
 
 from bench import store
 from bench.errors import UserError
-from bench.report import frame, latency
+from bench.report import frame, times
 from bench.report.write import folder_files, is_report, write
 from bench.verbs.where import KEYS, where
 
@@ -51,8 +51,8 @@ def main(arguments: list[str]) -> int:
     plan = results.plan | {"records_sha256": hashlib.sha256(buffer.getvalue()).hexdigest()}
     plan |= {"partial": True} if missing else {}
     files = {store.RECORDS: buffer.getvalue()}
-    if (times := latency.path(root, results.plan)).is_file():
-        files["latency.json"] = times.read_bytes()
+    if (measured := times.path(root, results.plan)).is_file():
+        files["latency.json"] = measured.read_bytes()
         plan["latency_sha256"] = hashlib.sha256(files["latency.json"]).hexdigest()
     files["plan.json"] = (json.dumps(plan, indent=1) + "\n").encode()
     write(files, folder)

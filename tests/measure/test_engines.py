@@ -1,5 +1,7 @@
 """Engines compute what eager torch does, or say in words why they do not."""
 
+import os
+import shutil
 import sys
 
 import pytest
@@ -22,6 +24,15 @@ def test_onnx_runtime_computes_what_torch_does() -> None:
     got = outputs(ready(model, inputs, "onnx", 1))
     assert torch.allclose(got, expected, atol=1e-5)
     assert torch.equal(outputs(ready(model, inputs, "eager", 1)), expected)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which(os.environ.get("CXX", "g++")) is None, reason="no C++ compiler")
+def test_compiled_code_computes_what_torch_does() -> None:
+    model, inputs = net().eval(), INPUTS.to(memory_format=torch.channels_last)
+    with torch.inference_mode():  # outside of it the code would be compiled once more
+        got, expected = outputs(ready(model, inputs, "compile", 1)), model(inputs)
+    assert torch.allclose(got, expected, atol=1e-5)
 
 
 def test_what_is_missing_or_unknown_is_said_in_words(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,6 +58,26 @@ def test_equivalence_takes_two_one_sided_tests(out: Out, first: list[float | Non
     assert row["verdict"] == expected
 
 
+@pytest.mark.parametrize(
+    ("claim", "difference", "expected"),
+    [
+        (EQUAL, 0, "holds"),
+        (EQUAL, 1, "does not hold"),
+        (ABOVE, 1, "holds"),
+        (ABOVE, -1, "does not hold"),
+        (ABOVE, 0, "not shown"),
+    ],
+)
+def test_differences_without_spread_are_an_interval_of_one_value(
+    out: Out, claim: dict[str, Any], difference: float, expected: str
+) -> None:
+    second = [90.0, 91.0, 93.5]
+    row = verdict(out, claim, [value + difference for value in second], [*second])
+    assert [row[end] for end in ("low", "high", "low_90", "high_90")] == [difference] * 4
+    assert (row["verdict"], row["reason"]) == (expected, "all differences are equal")
+    assert f"{expected} (all differences are equal)" in claims.files(out.results())["claims.md"].decode()
+
+
 def test_too_few_seeds_decide_nothing(out: Out) -> None:
     row = verdict(out, ABOVE, [92.0, 92.5, None], [90.0, 90.0, 90.0])
     assert (row["verdict"], row["reason"], row["pairs"], row["planned"]) == ("not shown", "too few seeds", 2, 3)
@@ -83,7 +103,7 @@ def test_the_first_empty_layer_is_counted_by_seeds(out: Out) -> None:
     assert (row["verdict"], row["behind"], row["first"]) == ("holds", 6, pytest.approx(0.7))
     assert row["p"] == pytest.approx(2 / 2**6)
     assert math.isinf(row["second"])  # three of six seeds never empty
-    assert b"never" in claims.files(out.results())["claims.md"]
+    assert b"beyond all targets" in claims.files(out.results())["claims.md"]
 
 
 def test_empty_layers_are_compared_at_one_target(out: Out) -> None:

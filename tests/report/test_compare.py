@@ -106,6 +106,35 @@ def test_directions_go_by_pairs_of_seeds(out: Out, relation: str, taylor: list[f
     assert (got["kind"], got["verdict"]) == ("direction", verdict)
 
 
+def test_a_direction_has_its_difference_in_standard_errors_of_pairs(out: Out) -> None:
+    taylor, random = [92.0, 92.3, 92.9], [90.0, 90.2, 90.1]
+    got = judge(out, [*taylor], BELOW_RANDOM | {"relation": "above"}, *out.seeds("random", 0.9, *random))
+    differences = np.subtract(taylor, random)
+    assert got["standard_error"] == pytest.approx(np.std(differences, ddof=1) / math.sqrt(3))
+    assert got["in_standard_errors"] == pytest.approx(stats.ttest_rel(taylor, random).statistic)
+    assert got["difference"] == pytest.approx(differences.mean())
+    text = compare.files(out.results(), rows(BELOW_RANDOM | {"relation": "above"}))["compare.md"].decode()
+    # 2.3 +- 4.302653 x .4359 / sqrt(3); one cell: no range.
+    assert "| 92.40 |      +2.30 | +1.22 to +3.38 |    +9.1 |" in text
+
+
+def test_equal_differences_are_judged_as_a_bound_of_equal_values_is(out: Out) -> None:
+    random = out.seeds("random", 0.9, 90.0, 91.0, 93.0)
+    got = judge(out, [90.0, 91.0, 93.0], BELOW_RANDOM | {"relation": "not below"}, *random)
+    assert (got["low"], got["high"], got["verdict"]) == (0, 0, "agrees")
+    assert (got["standard_error"], got["reason"]) == (0, "all differences are equal")
+    assert math.isnan(got["in_standard_errors"])
+
+
+def test_a_statement_of_several_cells_shows_from_where_to_where_they_lie(out: Out) -> None:
+    cells = [*out.seeds("taylor", 0.5, 92.0, 92.1, 92.2), *out.seeds("random", 0.5, 90.0, 90.0, 90.0)]
+    cells += [*out.seeds("taylor", 0.9, 92.0, 92.1, 92.2), *out.seeds("random", 0.9, 94.0, 94.0, 94.0)]
+    out.plan(*cells)
+    text = compare.files(out.results(), rows(BELOW_RANDOM))["compare.md"].decode()
+    # +-4.302653 x .1 / sqrt(3) = .2484 about +2.1 and -1.9; .1 / sqrt(3) = .0577.
+    assert "| 92.10 | -1.90 to +2.10 | -2.15 to +2.35 | -32.9 to +36.4 |" in text
+
+
 def test_a_direction_is_judged_at_each_sparsity(out: Out) -> None:
     cells = [*out.seeds("taylor", 0.5, 92.0, 92.1, 92.2), *out.seeds("random", 0.5, 90.0, 90.0, 90.0)]
     cells += [*out.seeds("taylor", 0.9, 92.0, 92.1, 92.2), *out.seeds("random", 0.9, 94.0, 94.0, None)]
@@ -126,6 +155,12 @@ def test_a_bound_holds_for_each_cell(out: Out, relation: str, value: str, verdic
     assert (got["kind"], got["ours"], got["verdict"]) == ("bound", 0, verdict)
 
 
+def test_a_bound_has_its_difference_in_standard_errors_of_our_mean(out: Out) -> None:
+    got = judge(out, [90.0, 91.0, 92.0], FIGURE | {"relation": "above", "value": "90"})
+    assert got["standard_error"] == pytest.approx(1 / math.sqrt(3))
+    assert got["in_standard_errors"] == pytest.approx(stats.ttest_1samp([90.0, 91.0, 92.0], 90).statistic)
+
+
 def test_orders_that_the_papers_own_errors_bear_out(out: Out) -> None:
     out.plan(*out.seeds("taylor", 0.9, 92.0, 92.1, 92.2), *out.seeds("random", 0.9, 95.0, 95.1, 95.2))
     near = figure(94.99, 94.8, 94.9, 95.1, 95.2, criterion="random", place="table 2")
@@ -135,6 +170,7 @@ def test_orders_that_the_papers_own_errors_bear_out(out: Out) -> None:
     got = agreement.compared(out.results(), rows(ours, far)).iloc[-1]
     assert (got["kind"], got["difference"], got["verdict"]) == ("order", pytest.approx(-3.0), "differs")
     assert got["says"] == "criterion=taylor at 90 %: above criterion=random at 90 %"
+    assert got["in_standard_errors"] == pytest.approx(-3 / math.sqrt(2 * 0.1**2 / 3))
 
 
 def units(correlation: float, count: int) -> pd.DataFrame:
@@ -156,6 +192,9 @@ def test_a_correlation_of_one_network_has_an_interval_over_units() -> None:
     low, high = stats.pearsonr(own["score"], own["change"] ** 2).confidence_interval(0.95)
     assert (got["low"] + 0.93, got["high"] + 0.93) == pytest.approx((low, high))
     assert got["verdict"] == "agrees"
+    assert got["in_standard_errors"] == pytest.approx((math.atanh(got["ours"]) - math.atanh(0.93)) * math.sqrt(27))
+    three = agreement.oracle_results("o", oracle.correlations(units(1, 3)))
+    assert agreement.compared(three, rows(row)).iloc[0]["verdict"] == "cannot be said"
     few = agreement.oracle_results("o", oracle.correlations(units(1, 30).assign(reason="refused")))
     assert agreement.compared(few, rows(row)).iloc[0]["reason"] == "not measured"
 

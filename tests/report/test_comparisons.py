@@ -90,6 +90,49 @@ def test_the_reference_is_the_first_of_the_plan_not_the_best(out: Out) -> None:
     assert list(table(out)["reference"]) == ["snip"]
 
 
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        ("dataset", ("digits", "cifar10")),
+        ("model", ("small", "large")),
+        ("recipe", ("short", "long")),
+        ("precision", ("fp32", "bf16")),
+    ],
+)
+def test_networks_of_one_panel_have_each_their_own_reference(out: Out, column: str, values: tuple[str, str]) -> None:
+    cells = []
+    for above, value in zip((1.0, -2.0), values, strict=True):
+        cells += out.seeds(
+            "taylor", 0.5, *(top1 + above + seed / 9 for seed, top1 in enumerate(MAGNITUDE)), **{column: value}
+        )
+        cells += out.seeds("magnitude", 0.5, *MAGNITUDE, **{column: value})
+    out.plan(*cells, vary=[column])
+    found = table(out).droplevel(1)
+    names = [[f"{criterion} ({column}={value})" for value in values] for criterion in ("taylor", "magnitude")]
+    assert found["reference"].to_dict() == dict(zip(*names, strict=True))
+    assert [*found["pairs"]] == [3, 3]
+    assert found["difference"].to_dict() == pytest.approx(dict(zip(names[0], (1 + 1 / 9, -2 + 1 / 9), strict=True)))
+    smallest = found.loc[found["p"].idxmin()]
+    assert smallest["p_holm"] == pytest.approx(2 * smallest["p"]), "one family of two"
+    (one,) = comparisons.report(out.results()).tables[:1]
+    assert one.subject == "differences from the reference over seeds"
+    assert one.notes[0].startswith(f"Against {' or '.join(names[1])}, whichever has the same dense nets, in percentage")
+
+
+def test_all_panels_of_a_report_are_one_family(out: Out) -> None:
+    """Four panels of six comparisons, each corrected by itself, would report a false difference in 18 % of reports."""
+    cells = []
+    for scope, above in (("global", 1.0), ("layer", 2.0)):
+        better = [top1 + above + seed / 9 for seed, top1 in enumerate(MAGNITUDE)]
+        cells += out.seeds("magnitude", 0.5, *MAGNITUDE, scope=scope)
+        cells += out.seeds("taylor", 0.5, *better, scope=scope)
+    out.plan(*cells)
+    found = comparisons.comparisons(out.results())
+    assert found["panel"].nunique() == len(found) == 2
+    assert found["p_holm"].min() == pytest.approx(2 * found["p"].min())
+    assert "over all comparisons shown here" in markdown(out)
+
+
 def test_with_nothing_to_compare_it_says_so(out: Out) -> None:
     converged = out.pruned("taylor", None, 0)
     out.record(converged, 90.0, sparsity=0.7)

@@ -98,7 +98,7 @@ def test_nets_of_moderate_accuracy_have_a_linear_axis_with_ticks_on_both_sides_o
 
 def test_a_log_axis_of_the_error_is_labelled_where_nets_collapse_too(out: Out) -> None:
     axes = experiment(out, "global", lowest=20.0).axes[0]
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["98", "95", "90", "85", "75", "60", "40"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["98", "95", "90", "85", "75", "60", "40", "10"]
 
 
 def test_no_text_covers_another_or_leaves_the_page(out: Out) -> None:
@@ -135,6 +135,15 @@ def test_a_known_criterion_looks_the_same_in_every_figure(out: Out, tmp_path: Pa
     assert look(both["taylor"]) == look(alone["taylor"])
 
 
+def test_two_plugins_keep_their_looks_in_all_panels(out: Out) -> None:
+    scopes = {"global": ("beta", "mine"), "layer": ("mine",), "row": ("beta",)}
+    out.plan(
+        *(cell for scope, names in scopes.items() for name in names for cell in out.seeds(name, 0.9, 97.0, scope=scope))
+    )
+    both, mine, beta = (lines(axes) for axes in figure(out.results()).axes)
+    assert look(mine["mine"]) == look(both["mine"]) != look(both["beta"]) == look(beta["beta"])
+
+
 def test_no_two_criteria_look_alike_even_without_colour() -> None:
     names = [*KNOWN, "x", "y", "z"]
     found = looks(pd.DataFrame({"row": names, "criterion": names, "control": False}))
@@ -163,6 +172,29 @@ def test_what_has_no_numbers_is_not_drawn_and_gaps_stay_gaps(out: Out) -> None:
     drawn = figure(out.results())
     assert entries(drawn) == ["dense", "dense_longer", "taylor"]
     assert np.isnan(np.asarray(lines(drawn.axes[0])["taylor"].get_ydata(), float)).tolist() == [False, True, False]
+
+
+def test_points_that_lack_seeds_are_half_filled_and_the_legend_says_so(out: Out) -> None:
+    cells = [*out.seeds("taylor", 0.5, 97.0, 96.0, 95.0), *out.seeds("taylor", 0.9, 94.0, None, None)]
+    out.plan(*out.dense(98.0, 98.0, 98.0), *cells, *out.seeds("snip", 0.5, None, None, None))
+    with mpl.rc_context(STYLE):
+        drawn = figure(out.results())
+        legible.check(drawn)
+    (axes,) = drawn.axes
+    half = [line for line in axes.get_lines() if line.get_fillstyle() == "left"]
+    assert [(*line.get_xdata(), *line.get_ydata()) for line in half] == [pytest.approx((90, 94))]
+    assert half[0].get_markerfacecoloralt() == "white"
+    assert " ".join(drawn.legends[0].get_title().get_text().split()) == (
+        "mean ± 1 sample standard deviation over 1 to 3 seeds; half filled: not all seeds"
+    )
+    assert entries(drawn) == ["dense", "dense_longer", "taylor"]
+    assert drawn.legends[0].get_lines()[2].get_linestyle() == "-"
+
+
+def test_points_of_a_run_under_way_are_of_the_seeds_that_are_done(out: Out) -> None:
+    out.plan(*out.seeds("taylor", 0.5, 97.0, None), *out.seeds("taylor", 0.9, 94.0, None))
+    title = figure(out.results()).legends[0].get_title().get_text()
+    assert " ".join(title.split()) == "one seed; half filled: not all seeds"
 
 
 def test_one_sparsity_puts_criteria_side_by_side(out: Out) -> None:

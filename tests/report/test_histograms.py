@@ -4,11 +4,14 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
 from matplotlib.patches import StepPatch
 
 from bench.report import histograms
-from bench.report.panels import panels
-from bench.report.style import COLOURS, KNOWN, STYLE
+from bench.report.panels import Panel, panels
+from bench.report.style import COLOURS, KNOWN, STYLE, looks
 from tests.report import legible
 from tests.report.conftest import Out
 
@@ -18,17 +21,22 @@ def histogram(kept: list[int], removed: list[int], **facts: Any) -> dict[str, An
     return {"histogram": own | facts}
 
 
+def figure(panel: Panel, details: histograms.Details) -> Figure:
+    """The figure of one panel; no text of it covers another."""
+    with mpl.rc_context(STYLE):
+        drawn = histograms.figure(panel, histograms.histograms(panel, details), looks(panel.table))
+        legible.check(drawn)
+    return drawn
+
+
 def test_counts_of_the_first_seed_are_drawn_kept_below_removed(out: Out) -> None:
     taylor, snip = out.seeds("taylor", 0.9, 97.0, 96.0), out.seeds("magnitude", 0.9, None, 96.0)
     out.plan(*out.dense(98.0, 98.0), *taylor, *snip)
     details = {taylor[0]["cell"]: histogram([0, 1, 4, 2], [5, 2, 0, 0], zero=12, negative=3456)}
     details |= {cell["cell"]: histogram([9], [9]) for cell in (taylor[1], *snip)}
     panel = panels(out.results())[0]
-    found = histograms.histograms(panel, details)
-    assert [*found] == [("taylor", "90 %")]
-    with mpl.rc_context(STYLE):
-        drawn = histograms.figure(panel, found)
-        legible.check(drawn)
+    assert [*histograms.histograms(panel, details)] == [("taylor", "90 %")]
+    drawn = figure(panel, details)
     (axes,) = drawn.axes
     removed, kept = (patch.get_data() for patch in axes.patches if isinstance(patch, StepPatch))
     assert list(kept.values) == [0, 1, 4, 2]
@@ -48,9 +56,7 @@ def test_of_many_targets_some_are_shown_and_equal_scores_and_gaps_are_drawn(out:
     details = {cell["cell"]: histogram(shape, shape[::-1], low=-30.0, high=30.0) for cell in cells[1:]}
     details[cells[2]["cell"]] = histogram([0, 7], [0, 0], low=0.5, high=0.5)
     panel = panels(out.results())[0]
-    with mpl.rc_context(STYLE):
-        drawn = histograms.figure(panel, histograms.histograms(panel, details))
-        legible.check(drawn)
+    drawn = figure(panel, details)
     assert [axes.get_title() for axes in drawn.axes[:5]] == ["50 %", "70 %", "80 %", "90 %", "98 %"]
     assert [text.get_text() for text in drawn.axes[0].texts] == ["no histogram"]
 
@@ -60,13 +66,26 @@ def test_names_of_rows_say_what_tells_them_apart_and_break_at_words(out: Out) ->
     cells = [cell for schedule in schedules for cell in out.seeds("snip", 0.9, 97.0, schedule=schedule)]
     out.plan(*cells, vary=["schedule"])
     panel = panels(out.results())[0]
-    with mpl.rc_context(STYLE):
-        drawn = histograms.figure(
-            panel, histograms.histograms(panel, {cell["cell"]: histogram([1, 2], [3, 4]) for cell in cells})
-        )
-        legible.check(drawn)
+    drawn = figure(panel, {cell["cell"]: histogram([1, 2], [3, 4]) for cell in cells})
     assert {axes.get_ylabel() for axes in drawn.axes} == {"one_shot", "iterative steps=100\ncurve=exponential"}
     assert any("snip (schedule=…)" in text.get_text() for text in drawn.texts)
+
+
+def test_a_plugin_has_one_colour_in_all_panels(out: Out, monkeypatch: pytest.MonkeyPatch) -> None:
+    cells = [*out.seeds("mine", 0.9, 97.0), *out.seeds("beta", 0.9, 97.0), *out.seeds("mine", 0.9, 96.0, scope="row")]
+    out.plan(*cells)
+    results = out.results(details={cell["cell"]: histogram([1, 2], [3, 4]) for cell in cells})
+    drawn: list[Figure] = []
+    monkeypatch.setattr(histograms, "rendered", lambda figure, _: drawn.append(figure) or {})
+    histograms.files(results)
+    look = looks(pd.concat([panel.table for panel in panels(results)]))
+    assert look["mine"]["color"] != looks(panels(results)[1].table)["mine"]["color"], "these two are no example"
+    found = {
+        (axes.get_ylabel(), mpl.colors.to_hex(axes.patches[1].get_facecolor()).upper())
+        for figure in drawn
+        for axes in figure.axes
+    }
+    assert found == {(name, look[name]["color"]) for name in ("mine", "beta")}
 
 
 def test_files_are_the_same_again_and_none_without_histograms(out: Out) -> None:

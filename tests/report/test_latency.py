@@ -1,8 +1,6 @@
 """Speed-ups beside accuracy: the decision under noise and drift, the rows, the notes, and hostile names."""
 
 import io
-import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +10,6 @@ from scipy import stats
 
 from bench.report import latency
 from bench.report.latency import speed_up
-from bench.store import CorruptError, write
 from tests.report.conftest import Cell, Out
 
 TURNS = 31
@@ -135,7 +132,7 @@ def test_targets_of_filters_are_no_sparsity_and_one_comparison_shows(out: Out) -
     text = latency.files(out.results(), [timed(cell, v, s) for v, s in (("dense", 2e-3), ("masked", 1e-3))])
     assert "| criterion | filters removed |" in text["latency.md"].decode()
     assert "weights removed: 70 % at 50 %" in text["latency.md"].decode()
-    assert "the median of 1 comparisons, of which 1 shows a difference" in text["latency.md"].decode()
+    assert "the median of 1 comparison, of which 1 shows a difference" in text["latency.md"].decode()
 
 
 def test_rows_of_several_forms_name_theirs(out: Out) -> None:
@@ -147,6 +144,76 @@ def test_rows_of_several_forms_name_theirs(out: Out) -> None:
     rows += [timed(cells[1], v, s) for v, s in (("dense", 2e-3), ("masked", 1e-3))]
     (one,) = latency.report(out.results(), rows).tables
     assert one.column(2) == ["dense", "compacted", "masked"]
+
+
+@pytest.mark.parametrize(("column", "values"), [("model", ("small", "large")), ("recipe", ("short", "long"))])
+def test_networks_of_one_panel_have_each_their_own_dense_row(out: Out, column: str, values: tuple[str, str]) -> None:
+    cells: list[Cell] = []
+    times = []
+    for value, top1, seconds in zip(values, (99.0, 90.0), (1e-3, 100e-3), strict=True):
+        cell = out.pruned("taylor", 0.5, 0, granularity="filter", **{column: value})
+        out.record(cell, top1 - 2, **SIZES)
+        controls = out.controls(0, **{column: value})
+        for control in controls:
+            out.record(control, top1)
+        cells += [*controls, cell]
+        times += [timed(cell, v, s) for v, s in (("dense", seconds), ("compacted", seconds / 2))]
+    out.plan(*cells, vary=[column])
+    times += [timed(cells[-1], v, 0.1, batch=32) for v in ("dense", "compacted")]
+    (one,) = latency.report(out.results(), times).tables
+    small, large = values
+    assert [(row.cells[0], row.cells[2], *row.cells[-2:]) for row in one.rows] == [
+        (f"dense ({column}={small})", "99.0", "1.00 ms", ""),
+        (f"dense ({column}={large})", "90.0", "100 ms", "100 ms"),
+        (f"taylor ({column}={small})", "97.0", "2.00 (2.00–2.00)", ""),
+        (f"taylor ({column}={large})", "88.0", "2.00 (2.00–2.00)", "1.00 (1.00–1.00)"),
+    ]
+    assert [row.rule for row in one.rows] == [False, False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("spreads", "mark"), [((0.01, 0.5), "!"), ((0.01, 0.18), ""), ((0.09, 0.09, 0.9), ""), ((0.09, 0.11, 0.11), "!")]
+)
+def test_the_dense_row_is_flagged_by_the_median_spread_of_its_races(
+    out: Out, spreads: tuple[float, ...], mark: str
+) -> None:
+    cells = [out.pruned(name, 0.5, 0, granularity="filter") for name in ("taylor", "fpgm", "snip")]
+    for cell in cells:
+        out.record(cell, 97.0, **SIZES)
+    out.plan(*out.dense(99.0), *cells)
+    times = [timed(cell, "dense", 2e-3, spread=spread) for cell, spread in zip(cells, spreads, strict=False)]
+    times += [timed(cell, "compacted", 1e-3) for cell in cells[: len(spreads)]]
+    # A race that nobody finished has no spread.
+    times += [timed(cells[0], "dense", None, batch=32, reason="broken"), timed(cells[0], "masked", 1e-3, batch=32)]
+    (one,) = latency.report(out.results(), times).tables
+    assert one.rows[0].cells[-2:] == (f"2.00 ms{mark}", "–")
+
+
+def test_what_has_no_row_is_named_with_its_reason(out: Out) -> None:
+    seeds = {"granularity": "filter"}
+    cells = [out.pruned("taylor", target, 0, **seeds) for target in (0.5, 0.9, 0.98)]
+    other = out.pruned("fpgm", 0.5, 0, scope="layer", **seeds)
+    for cell in (*cells, other):
+        out.record(cell, 97.0, **SIZES)
+    failed = [out.pruned("snip", 0.9, seed, **seeds) for seed in (0, 1)]
+    out.record(failed[0])
+    untimed = out.seeds("random", 0.5, 90.0, None, **seeds)
+    missing = [out.pruned(name, 0.9, 0, **seeds) for name in ("random", "obd")]
+    out.plan(*out.dense(99.0), *cells, *failed, *untimed, *missing, other)
+    times = [timed(cells[0], v, s) for v, s in (("dense", 2e-3), ("compacted", 1e-3))]
+    report = latency.report(out.results(), times)
+    (one,) = report.tables
+    assert one.column(0) == ["dense", "taylor"]
+    assert {*one.notes[-3:]} == {
+        "Not timed: taylor at 90 % and 98 %, random at 50 %.",
+        "Missing: random at 90 %, obd.",
+        "1 failed, 1 missing: snip.",
+    }
+    assert report.legend[-1] == "Nothing was timed of: scope=layer."
+    times += [timed(cell, v, 1e-3) for cell in (*cells[1:], untimed[0]) for v in ("dense", "compacted")]
+    (one,) = latency.report(out.results(), times).tables
+    assert not any(note.startswith("Not timed") for note in one.notes)
+    assert "Missing: random at 90 %, obd." in one.notes
 
 
 def test_without_an_interval_the_speed_up_stands_alone() -> None:
@@ -167,20 +234,3 @@ def test_hostile_names_are_escaped(out: Out) -> None:
     assert r"a\|b\_%&" in files["latency.md"].decode()
     assert r"a\textbar{}b\_\%\&" in files["latency.tex"].decode()
     assert "U <b>" not in files["latency.html"].decode()
-
-
-def test_a_file_of_times_is_found_beside_records_and_a_broken_one_is_named(out: Out, tmp_path: Path) -> None:
-    plan = {"experiment": "digits", "hash": "h"}
-    path = latency.path(tmp_path, plan)
-    assert path == tmp_path / "latency" / "digits.json"
-    assert latency.read(path) == []
-    first, _ = filters(out)
-    row = timed(first, "dense", 1e-3)
-    write(path, json.dumps([row]).encode())
-    assert latency.read(path) == [row]
-    for broken in (b"[", b"[{}]", b"3"):
-        write(path, broken)
-        with pytest.raises(CorruptError, match="make latency"):
-            latency.read(path)
-    (tmp_path / "records.parquet").touch()
-    assert latency.path(tmp_path, plan) == tmp_path / "latency.json"

@@ -12,6 +12,11 @@ from bench.report import latex
 from bench.report.table import Column, Report, Row, Table
 from tests.report.typeset import NASTY
 
+UNBROKEN = (
+    "a_criterion_whose_author_could_not_stop_in_time_and_went_on",
+    "encoder.layers.encoder_layer_11.self_attention.out_proj",
+    "folder/of--mine/that=lies-deep/in_another/criterion.py",
+)
 UNICODE = ("naïve Łódź Ångström", "中文 ✓", "ąę", "α → ∞", "²×–", "e\u0301", "\x07")
 
 
@@ -46,7 +51,12 @@ def report() -> Report:
     text = Table(
         "only words", "", "", (Column("a"), Column("*b")), (Row(("[1]", "*")), Row(("", "missing"))), ("One.",)
     )
-    return Report("odd", "a_b #1", "subject", (one, text), names, pd.DataFrame())
+    long = Table("unbroken", "", "", (Column("a"), *map(Column, UNBROKEN)), tuple(map(_numbers, UNBROKEN)), ("One.",))
+    return Report("odd", "a_b #1", "subject", (one, text, long), names, pd.DataFrame())
+
+
+def _numbers(name: str) -> Row:
+    return Row((name, *["0.87 ± 0.02"] * len(UNBROKEN)))
 
 
 def test_a_real_tex_compiles_hostile_tables_that_fit_the_page(tmp_path: Path) -> None:
@@ -88,6 +98,17 @@ def test_spans_get_rules_over_their_columns() -> None:
         r"\midrule",
         r"snip & 30 & {missing} & \bfseries 10.5 & x \\",
     ]
+
+
+def test_a_name_that_is_too_long_for_its_column_may_be_broken_after_its_punctuation() -> None:
+    long, usual = "encoder.layers/encoder_layer_11=self-attention.out_proj", "a_name-of/usual=length.py"
+    rows = (Row((long, "1.0")), Row((usual, "1.0")))
+    one = Table("s", "", "", (Column("layer"), Column(usual)), rows, ("One.",))
+    tex = latex.document(Report("r", "e", "s", (one,), (), pd.DataFrame())).replace(r"\allowbreak ", "'")
+    assert "\nencoder.'layers/'encoder\\_'layer\\_'11='self-'attention.'out\\_'proj & 1.0" in tex
+    assert "\na\\_name-of/usual=length.py & 1.0" in tex
+    # Headings have less room.
+    assert r"\strut a\_'name-'of/'usual='length.'py\strut" in tex
 
 
 @pytest.mark.parametrize(

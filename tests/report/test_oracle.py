@@ -11,6 +11,7 @@ import pytest
 from matplotlib.image import imread
 from scipy import stats
 
+from bench.errors import UserError
 from bench.report import oracle
 from bench.report.style import COLOURS, KNOWN, STYLE
 from tests.report import legible
@@ -124,6 +125,26 @@ def test_units_are_read_as_they_were_written_and_give_the_same_files(tmp_path: P
     pd.testing.assert_frame_equal(again.astype(object), frame.astype(object), check_dtype=False)
     assert again["reason"].isna().sum() == len(frame) - 2
     assert oracle.files(again) == oracle.files(frame)
+
+
+@pytest.mark.parametrize("column", ["cpu", "gpu", "torch", "dataset_hash"])
+def test_a_mean_over_seeds_mixes_no_environments(column: str) -> None:
+    both = pd.concat([random_units(seed, **{column: f"{column} {seed}"}) for seed in (0, 1)])
+    with pytest.raises(UserError, match=rf"m taylor would mix {column} '{column} 0' \(seed 0\) and '{column} 1'"):
+        oracle.files(both)
+    networks = [random_units(seed, model=f"m{seed}", **{column: f"{column} {seed}"}) for seed in (0, 1)]
+    assert len(oracle.correlations(pd.concat(networks))) == 2 * len(oracle.correlations(networks[0]))
+
+
+def test_units_without_an_environment_are_read_as_before(tmp_path: Path) -> None:
+    known = {"cpu": "A CPU", "gpu": None, "torch": "2.11.0", "threads": 1}
+    old, new = random_units(), random_units(**known)
+    for name, frame in (("old", old), ("new", new)):
+        (tmp_path / name).write_bytes(oracle.stored(frame))
+    again = {name: oracle.read(tmp_path / name) for name in ("old", "new")}
+    assert {*known} & {*again["old"]} == set()
+    assert again["new"]["cpu"].unique() == ["A CPU"]
+    assert oracle.files(again["old"]) == oracle.files(again["new"]) == oracle.files(new)
 
 
 def test_the_figure_is_legible() -> None:

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from bench.report.page import page
-from bench.report.page_data import Book
+from bench.report.page_data import Book, overview
 from bench.report.table import Column, Report, Row, Table
 from tests.browser import Browser, chromium, needs_chromium
 from tests.report.conftest import Out, pruned
@@ -101,6 +101,29 @@ def test_the_same_records_give_the_same_page_and_no_text_ends_its_element(built:
     assert page([made, Book("without details", replace(made.results, details={}))]).decode() == html
     assert html.count("</script>") == 4
     assert "<img" not in html.split("plotly.js v")[0]
+
+
+def test_networks_of_one_panel_are_each_compared_with_their_own_dense_net(out: Out) -> None:
+    cells = []
+    for model, dense in (("small", (60.0, 62.0)), ("large", (98.0, 96.0))):
+        controls = out.dense(*dense, longer=99.0, model=model)
+        for cell in controls:
+            top1 = dense[cell["seed"]]
+            out.record(cell, top1 if cell["criterion"] == "dense" else 99.0, top1_dense=top1)
+        pruned = [out.pruned("taylor", target, seed, model=model) for target in (0.5, None) for seed in (0, 1)]
+        for cell in pruned[:1] + pruned[2:]:  # at 50 % one seed is there, and compared with its own dense net
+            out.record(cell, dense[cell["seed"]] - 1, top1_dense=dense[cell["seed"]], sparsity=0.5)
+        cells += [*controls, *pruned, *out.seeds("snip", 0.5, None, model=model)]
+    out.plan(*cells, vary=["model"])
+    groups = overview([Book("two", out.results())])["groups"]
+    found = {(group["row"], group["column"]): group["against_dense"] for group in groups}
+    for model, longer in (("small", 38), ("large", 2)):
+        assert found.pop((f"dense (model={model})", "0 %")) is None
+        assert found.pop((f"dense_longer (model={model})", "0 %")) == longer
+        assert found.pop((f"taylor (model={model})", "50 %")) == -1
+        assert found.pop((f"taylor (model={model})", "converged")) == -1
+        assert found.pop((f"snip (model={model})", "50 %")) is None
+    assert not found
 
 
 @needs_chromium

@@ -9,7 +9,8 @@ import pytest
 
 from bench.report import pareto
 from bench.report.frame import Results
-from bench.report.style import STYLE
+from bench.report.panels import panels
+from bench.report.style import STYLE, looks
 from tests.report import legible
 from tests.report.conftest import Cell, Out
 
@@ -109,6 +110,27 @@ def test_the_axis_says_where_flops_are_theory_and_members_stand_out(out: Out) ->
     assert all(axes.get_xscale() == "log" for axes in drawn.axes)
     edged = [line for axes in drawn.axes for line in axes.lines if line.get_markeredgewidth() == 0.7]
     assert sorted(x for line in edged for x in line.get_xdata()) == [2, 2.5, 5, 10]
+
+
+def test_points_that_lack_seeds_are_half_filled_and_the_legend_says_so(out: Out) -> None:
+    results = some(out)
+    drawn = pareto.figure(results, "speedup", pareto.points(results))
+    half = [line for axes in drawn.axes for line in axes.lines if line.get_fillstyle() == "left"]
+    assert [list(line.get_xdata()) for line in half] == [[20.0]]
+    assert drawn.legends[0].get_title().get_text().split() == (
+        "means over 1 to 2 seeds; pale: not on the front of the network, half filled: not all seeds".split()
+    )
+
+
+def test_a_plugin_looks_the_same_whether_another_has_numbers_or_not(out: Out) -> None:
+    without = out.seeds("beta", 0.9, 97.0, scope="row")  # neither FLOPs nor parameters of the dense net
+    out.plan(*seeds(out, "mine", 0.9, 100.0, 97.0), *without)
+    results = out.results()
+    drawn = pareto.figure(results, "speedup", pareto.points(results))
+    (own,) = (line for axes in drawn.axes for line in axes.lines if line.get_label() == "mine")
+    look = looks(pd.concat([panel.table for panel in panels(results)]))
+    assert (own.get_color(), own.get_marker()) == (look["mine"]["color"], look["mine"]["marker"])
+    assert own.get_color() != looks(panels(results)[0].table)["mine"]["color"], "these two are no example"
 
 
 def test_a_panel_of_filters_and_weights_has_a_front_of_each(out: Out) -> None:

@@ -1,6 +1,7 @@
 """Ranks over networks and the critical-difference diagram."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
@@ -66,6 +67,104 @@ def test_what_not_all_criteria_have_is_counted(out: Out) -> None:
         "Used are 2 of 3 planned pairs and 2 of 4 planned (dataset, model, target, seed); the others were left out, "
         "since not all criteria have them from one environment.",
     )
+
+
+def orders(results: Results) -> dict[str, list[str]]:
+    """The last setting of each ranking -> its criteria, the best first."""
+    found = ranks.rankings(results)
+    return {ranking.about.rpartition(", ")[2]: [*ranking.ranks.mean.index] for ranking in found}
+
+
+def test_numbers_of_fine_tuning_epochs_are_not_averaged_but_ranked_apart(out: Out) -> None:
+    top1 = {("a", 5): 80.0, ("b", 5): 90.0, ("a", 10): 95.0, ("b", 10): 80.0}
+    cells = [
+        cell
+        for net in ("one", "two")
+        for (name, epochs), value in top1.items()
+        for cell in out.seeds(name, 0.5, value, model=net, finetune_epochs=epochs)
+    ]
+    out.plan(*cells, *out.dense(98.0, model="one"))
+    results = out.results()
+    assert orders(results) == {"finetune_epochs=5": ["b", "a"], "finetune_epochs=10": ["a", "b"]}
+    assert [[row.cells[0] for row in table.rows] for table in ranks.tables(results)] == [["b", "a"], ["a", "b"]]
+
+
+@pytest.mark.parametrize("vary", [[], ["recipe"]])
+def test_recipes_of_one_network_are_ranked_apart_unless_under_study(out: Out, vary: list[str]) -> None:
+    cells = [
+        cell
+        for net in ("one", "two")
+        for recipe, epochs, values in (("long", 20, (95.0, 90.0)), ("short", 10, (80.0, 85.0)))
+        for name, value in zip("ab", values, strict=True)
+        for cell in out.seeds(name, 0.5, value, model=net, recipe=recipe, finetune_epochs=epochs)
+    ]
+    out.plan(*cells, vary=vary)
+    found = [*orders(out.results()).values()]
+    both = [[f"{name} (recipe={recipe})" for name, recipe in (("a", "long"), ("b", "long"), ("b", "short"))]]
+    assert ([own[:3] for own in found] == both) if vary else (found == [["a", "b"], ["b", "a"]])
+
+
+def test_networks_with_a_recipe_and_a_number_of_epochs_each_are_ranked_together(out: Out) -> None:
+    cells = [
+        cell
+        for net, epochs in (("one", 5), ("two", 10))
+        for name, value in (("a", 90.0), ("b", 80.0))
+        for cell in out.seeds(name, 0.5, value, model=net, recipe=net, finetune_epochs=epochs)
+    ]
+    out.plan(*cells, recipes={"one": "chosen", "two": "chosen"})
+    (ranking,) = ranks.rankings(out.results())
+    assert ranking.ranks.blocks == 2
+    assert ranking.ranks.mean.to_dict() == {"a": 1.0, "b": 2.0}
+
+
+def test_one_network_has_no_ranks(out: Out) -> None:
+    assert ranks.tables(networks(out, 1)) == []
+
+
+def test_where_a_criterion_was_never_done_the_table_says_which_and_that_there_are_no_ranks(out: Out) -> None:
+    cells = [cell for net in "abcdefg" for cell in out.seeds("taylor", 0.5, 97.0, model=net)]
+    cells += [cell for net in "abcdefg" for cell in out.seeds("snip", 0.5, None, model=net)]
+    out.plan(*cells)
+    (table,) = ranks.tables(out.results())
+    assert [row.cells for row in table.rows] == [("taylor", "7 of 7"), ("snip", "0 of 7")]
+    assert table.notes == (
+        "No ranks: fewer than 2 (dataset, model) pairs on which all criteria were measured.",
+        "Used are 0 of 7 planned pairs and 0 of 7 planned (dataset, model, target, seed); the others were left out, "
+        "since not all criteria have them from one environment.",
+    )
+    assert ranks.files(out.results()) == {}
+
+
+def test_criteria_of_different_networks_are_not_ranked(out: Out) -> None:
+    out.plan(*(cell for net in ("one", "two") for cell in out.seeds(f"only_{net}", 0.5, 97.0, model=net)))
+    assert ranks.tables(out.results()) == []
+
+
+def untested(results: Results) -> list[str]:
+    return [note for table in ranks.tables(results) for note in table.notes if "without a test" in note]
+
+
+def test_each_reason_for_no_test_is_told_where_it_holds(out: Out, tmp_path: Path) -> None:
+    assert untested(networks(out, 6)) == []
+    for place, (count, names, reason) in enumerate(
+        (
+            (5, NAMES, "fewer than 6 pairs"),
+            (6, NAMES[:2], "fewer than three criteria"),
+            (5, NAMES[:2], "fewer than 6 pairs, fewer than three criteria"),
+        )
+    ):
+        other = networks(Out(tmp_path / str(place)), count, names)
+        assert untested(other) == [f"Ranks without a test: {reason}."]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("count", [6, 7, 20])
+def test_where_all_criteria_tie_on_every_network_there_is_nothing_to_test(out: Out, count: int) -> None:
+    out.plan(*(cell for net in range(count) for name in NAMES for cell in out.seeds(name, 0.5, 90.0, model=f"m{net}")))
+    results = out.results()
+    assert untested(results) == ["Ranks without a test: all criteria tie on every pair."]
+    assert {rank for ranking in ranks.rankings(results) for rank in ranking.ranks.mean} == {2.0}
+    assert ranks.files(results) == {}
 
 
 def test_below_six_networks_ranks_stand_without_test_or_diagram(out: Out) -> None:
