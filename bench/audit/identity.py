@@ -1,13 +1,14 @@
 """Ids recomputed from configurations: no result under another's name, none twice."""
 
 from bench import store
+from bench.audit import plans
 from bench.audit.evidence import Entry, Evidence, Table
 from bench.audit.findings import Findings
 from bench.cell import Cell
 
 
 def check(evidence: Evidence, findings: Findings) -> None:
-    """Recompute each cell's id and each plan's hash; compare columns and plan rows with the configuration."""
+    """Recompute each cell's id and each plan's hash; compare columns and plans with the configuration."""
     first: dict[str, Entry] = {}
     for entry in evidence.entries:
         if entry.config is None:
@@ -29,6 +30,7 @@ def check(evidence: Evidence, findings: Findings) -> None:
             findings.problem(entry, what, "better of two is not a measurement")
     for table in evidence.tables:
         _check_plan(table, findings)
+    plans.check(evidence, findings)
 
 
 def _check_columns(entry: Entry, cell: Cell, findings: Findings) -> None:

@@ -19,6 +19,8 @@ TEST_SAMPLES = {
     "90528d7ca1a48142e341f4ef8d21d0de": 10_000,
 }
 """Hash of a dataset -> samples of its test set: digits, CIFAR-10, CIFAR-100, Tiny ImageNet."""
+INSTANT_S = 1e-5
+"""Scoring a network, or training it for an epoch, takes longer: the first few operations do."""
 EDITED = "the number was edited, or comes from another net"
 
 
@@ -28,7 +30,7 @@ def check(evidence: Evidence, findings: Findings) -> None:
         if entry.ok:
             _check_complete(entry, findings)
             _check_time(entry, findings)
-            for what in (*_impossible_accuracies(entry), *_impossible_sizes(entry)):
+            for what in (*_impossible_accuracies(entry), *_impossible_sizes(entry), *_impossible_times(entry)):
                 findings.problem(entry, what, EDITED)
         elif entry.columns.get("status") != "failed":
             findings.problem(entry, f"its status is {entry.columns.get('status')!r}", "it is ok or failed")
@@ -39,6 +41,7 @@ def check(evidence: Evidence, findings: Findings) -> None:
 
 def _check_complete(entry: Entry, findings: Findings) -> None:
     needed = [*ENVIRONMENT, *SIZES, *([] if entry.control else SCORED)]
+    needed += ["train_s", *(["finetune_s"] if entry.columns.get("finetune") else [])]
     needed += ["gpu"] if entry.columns.get("device") == "cuda" else []
     missing = [name for name in needed if entry.columns.get(name) is None]
     measured = any(entry.columns.get(name) is not None for name in ("top1", "r2"))
@@ -82,6 +85,21 @@ def _impossible_accuracies(entry: Entry) -> list[str]:
             if row.get(name) != row.get(f"{name}_dense")
         ]
     return found
+
+
+def _impossible_times(entry: Entry) -> list[str]:
+    row, cell = entry.columns, entry.cell
+    least = dict.fromkeys(("train_s", "finetune_s", "score_s"), 0.0)
+    if cell is not None:
+        # A rewound net keeps the time of its last round.
+        least["train_s"] = INSTANT_S * cell.recipe.epochs * (1 - (cell.rewind_to or 0))
+        least["finetune_s"] = INSTANT_S * (cell.finetune_epochs or 0)
+        least["score_s"] = INSTANT_S
+    return [
+        f"{name} is {row[name]!r}, no time that this takes"
+        for name, seconds in least.items()
+        if row.get(name) is not None and not seconds <= row[name] < math.inf
+    ]
 
 
 def _is_likelihood(cell: Cell | None) -> bool:

@@ -1,6 +1,7 @@
 """A real run of the digits, small, and what honest people and forgers do to copies of it."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,8 @@ import torch
 
 from bench import config, store
 from bench.plan import Plan, make
+from bench.report.frame import tabulate
+from bench.report.write import accuracy_files, table_folder, write
 from bench.run import run_cell
 from bench.verbs import verify
 from tests.helpers import plugin, workbench
@@ -29,6 +32,13 @@ def run(out: Path, *arguments: str) -> Plan:
             run_cell(cell, workbench(out))
     torch.set_num_threads(threads)
     return plan
+
+
+def tables(out: Path) -> Path:
+    """Write what a run writes at its end of the last plan, and return the folder."""
+    results = tabulate(out)
+    write(accuracy_files(results), table_folder(out, results))
+    return table_folder(out, results)
 
 
 @pytest.fixture(scope="session")
@@ -99,6 +109,13 @@ def make_columns(record: dict[str, Any]) -> dict[str, Any]:
 
     known = record["config"] | {"criterion_file": record["config"]["criterion"]}
     return Cell.model_validate_json(json.dumps(known)).columns()
+
+
+def edit(path: Path, pattern: str, text: str) -> None:
+    """Replace the first match in a file, which has one."""
+    edited, count = re.subn(pattern, text, path.read_text(), count=1)
+    assert count
+    path.write_text(edited)
 
 
 def replan(out: Path, change: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]) -> None:

@@ -12,7 +12,7 @@ import pytest
 from safetensors.numpy import load, save
 
 from bench import store
-from tests.audit.conftest import find, records, relabel, replan, reseal
+from tests.audit.conftest import edit, find, records, relabel, replan, reseal, tables
 
 Audit = Callable[..., tuple[int, str]]
 Forge = Callable[[Path], object]
@@ -212,6 +212,16 @@ def plan_of_others(out: Path) -> None:
     path.write_text(json.dumps(plan))
 
 
+def planned(**values: Any) -> Forge:
+    """Return a forgery that changes what a plan says beside its cells, of which alone its hash is."""
+
+    def forge(out: Path) -> None:
+        (path,) = (out / "plans").glob("*.json")
+        store.write_plan(out, json.loads(path.read_text()) | values)
+
+    return forge
+
+
 FORGERIES: dict[str, tuple[Forge, str]] = {
     "an accuracy that 360 images cannot give": (column("top1", 99.5), "no whole number of the 360"),
     "one more hit": (column("top1", one_more_hit), "top1 is .* its stored weights give"),
@@ -221,6 +231,10 @@ FORGERIES: dict[str, tuple[Forge, str]] = {
     "a better dense net": (column("top1_dense", one_more_hit), "the dense net of its seed has"),
     "a higher sparsity": (column("sparsity", 0.95), "its layers keep"),
     "fewer parameters": (column("params", lambda params: params - 100), "its masks leave"),
+    "scored in less than no time": (column("score_s", -5.0), "score_s is -5.0, no time that this takes"),
+    "trained in no time": (column("train_s", 1e-9), "train_s is 1e-09, no time that this takes"),
+    "fine-tuned in less than no time": (column("finetune_s", -0.1), "finetune_s is -0.1, no time that this takes"),
+    "a training whose time is not told": (column("train_s", None), "lacks train_s"),
     "mixed hardware": (column("cpu", "Another CPU"), "cpu is 'Another CPU' in 1 cells"),
     "an environment that is not told": (column("cpu", None), "lacks cpu"),
     "a failure without a reason": (column("reason", None, criterion="broken"), "failed without a reason"),
@@ -247,6 +261,16 @@ FORGERIES: dict[str, tuple[Forge, str]] = {
     "trained on other data": (other_data, "configuration of the dataset is .* in 1 cells"),
     "another dense net shown": (another_dense_net, "its weights are not those of stages/dense-"),
     "a plan cut and not hashed": (plan_of_others, "its hash is not that of its cells"),
+    "data called otherwise": (planned(titles={"digits": "ImageNet"}), "title of dataset digits is 'ImageNet', its rec"),
+    "a recipe of a paper": (planned(recipes={"digits": "He et al. 2016"}), "source of recipe digits is 'He et al. 2"),
+    "a recipe that nobody ran": (
+        planned(recipes={"digits": "chosen here on the validation split of the digits", "imagenet": "He et al. 2016"}),
+        "recipes names digits, imagenet, its cells have digits",
+    ),
+    "an edited table of a run": (
+        lambda out: edit(tables(out) / "accuracy.md", r"\d\d\.\d", "99.9"),
+        "accuracy.md: it is not what the records give",
+    ),
 }
 
 
