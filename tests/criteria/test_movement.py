@@ -198,6 +198,12 @@ def test_what_is_wrong_with_a_class_is_said_in_one_line(plugin, old, new, words)
     assert "\n" not in str(error.value)
 
 
+def test_a_class_that_cannot_be_made_is_named_in_one_line(plugin):
+    path = plugin("self.power, self.steps = power, 0", "self.power, self.steps = power / 0, 0")
+    with pytest.raises(CriterionError, match=r"mine\.py, line 6 cannot be made: ZeroDivisionError: division by zero"):
+        criteria.load(path)
+
+
 def test_a_function_of_the_module_comes_before_a_class(plugin):
     path = plugin("from criteria.tools", "def score(model, batches, loss_fn): ...\nfrom criteria.tools")
     assert not criteria.describe(path).observes
