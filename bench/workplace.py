@@ -7,7 +7,7 @@ from pathlib import Path
 from bench import catalogue, devices, store
 from bench.errors import UserError
 from bench.launch import Pool
-from bench.report.write import published
+from bench.report.places import published
 from bench.schema import Settings
 
 

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from bench.report.write import folder_files, published
+from bench.report.places import published
+from bench.report.write import folder_files
 from bench.store import RECORDS
 
 ROOT = Path(__file__).parents[1] / "results" / "published"

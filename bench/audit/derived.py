@@ -11,7 +11,8 @@ from bench.audit.evidence import Evidence, Table
 from bench.audit.findings import Findings
 from bench.errors import UserError
 from bench.report.frame import joined
-from bench.report.write import UNITS, accuracy_files, folder_files, published, report_files
+from bench.report.places import UNITS, published
+from bench.report.write import accuracy_files, folder_files, report_files
 
 OWN = ("plan.json", "latency.json", store.RECORDS, UNITS)
 WORDS = re.compile(rb"( |\w|(?<=\d)\.(?=\d))+")

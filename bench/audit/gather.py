@@ -12,7 +12,7 @@ from bench import store
 from bench.audit.evidence import Entry, Evidence, Table
 from bench.audit.findings import Findings
 from bench.errors import UserError
-from bench.report.write import published
+from bench.report.places import published
 
 
 def gather(root: Path, findings: Findings) -> Iterator[Evidence]:

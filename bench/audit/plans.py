@@ -7,7 +7,7 @@ from bench import config
 from bench.audit.evidence import Evidence, Table
 from bench.audit.findings import Findings
 from bench.errors import UserError
-from bench.report.write import published
+from bench.report.places import published
 from bench.schema import Settings
 
 SHOWN = {"titles": ("dataset", "title"), "recipes": ("recipe", "source")}

@@ -7,10 +7,7 @@ from pathlib import Path
 from bench import store
 from bench.report import figure, tables, times
 from bench.report.frame import Results, tabulate, untrained
-
-UNITS = "units.csv"
-"""What the oracle measured: the records of a folder that it has written."""
-
+from bench.report.places import UNITS
 
 NAMES = (
     "accuracy comparisons ablations ranks claims tradeoff pareto speedup compression cost layers "
@@ -22,18 +19,6 @@ NAMES = (
 def is_report(path: Path) -> bool:
     """Whether a path has the name of a file that reports make."""
     return re.fullmatch(rf"({'|'.join(NAMES)})(-\d+)?\.(md|csv|tex|html|pdf|png)", path.name) is not None
-
-
-def table_folder(root: Path, results: Results) -> Path:
-    """Return where the report of a plan goes: OUT/tables/EXPERIMENT-HASH."""
-    return root / "tables" / f"{results.plan['experiment']}-{results.plan['hash']}"
-
-
-def published(root: Path) -> list[Path]:
-    """Return the published folders: `root` itself, or those in it; none where it is a folder of runs."""
-    folders = [root, *sorted(path for path in root.glob("*") if path.is_dir())]
-    found = [folder for folder in folders if any((folder / name).is_file() for name in (store.RECORDS, UNITS))]
-    return [root] if root in found else found
 
 
 def accuracy_files(results: Results) -> dict[str, bytes]:

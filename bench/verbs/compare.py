@@ -7,7 +7,8 @@ from bench.config import conf_folder
 from bench.errors import UserError, near_misses
 from bench.report import agreement, compare, frame, oracle, published
 from bench.report.frame import Results
-from bench.report.write import UNITS, write
+from bench.report.places import UNITS
+from bench.report.write import write
 
 KEYS = ("out", "debug")
 

@@ -18,7 +18,7 @@ from bench.launch import Pool
 from bench.plan import Plan, make
 from bench.report import latency, times
 from bench.report.frame import joined
-from bench.report.write import table_folder
+from bench.report.places import table_folder
 from bench.schema import Settings
 from bench.tasks import Timing
 from bench.workplace import opened

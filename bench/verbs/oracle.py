@@ -18,7 +18,8 @@ from bench.launch import Pool, worker_count
 from bench.plan import Plan, make
 from bench.report import oracle
 from bench.report.frame import ENVIRONMENT
-from bench.report.write import UNITS, write
+from bench.report.places import UNITS
+from bench.report.write import write
 from bench.workplace import opened
 
 PART = 16

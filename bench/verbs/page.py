@@ -9,7 +9,7 @@ from bench.report import claims, frame, latency, times
 from bench.report.frame import Results
 from bench.report.page import page
 from bench.report.page_data import Book
-from bench.report.write import published
+from bench.report.places import published
 from bench.verbs.where import where
 
 

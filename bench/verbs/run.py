@@ -13,7 +13,8 @@ from bench.logger import Logger, open_logger
 from bench.plan import Plan, make
 from bench.progress import Progress, tell
 from bench.report import frame, tables, tradeoff
-from bench.report.write import accuracy_files, table_folder, write
+from bench.report.places import table_folder
+from bench.report.write import accuracy_files, write
 from bench.store import digest
 from bench.tasks import Result, record_failure
 from bench.workplace import opened

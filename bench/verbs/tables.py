@@ -2,7 +2,8 @@
 
 from bench.errors import UserError
 from bench.report import frame, tables
-from bench.report.write import folder_files, published, report_files, table_folder, write
+from bench.report.places import published, table_folder
+from bench.report.write import folder_files, report_files, write
 from bench.verbs.where import where
 
 

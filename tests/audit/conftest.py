@@ -13,7 +13,8 @@ import torch
 from bench import config, store
 from bench.plan import Plan, make
 from bench.report.frame import tabulate
-from bench.report.write import accuracy_files, table_folder, write
+from bench.report.places import table_folder
+from bench.report.write import accuracy_files, write
 from bench.run import run_cell
 from bench.verbs import verify
 from tests.helpers import plugin, workbench
