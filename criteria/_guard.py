@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from criteria._import import import_criterion, line_of
+from criteria._import import failed, import_criterion
 from criteria._registry import CriterionError, Description, NonFiniteScoresError
 from criteria.tools.parameters import prunable
 from criteria.tools.types import Batches, Loss
@@ -32,9 +32,7 @@ class Criterion:
             try:
                 scorer = getattr(scorer, description.observer)(**self.options)
             except Exception as error:
-                where = f"{description.path}{line_of(error, description.path)}"
-                message = f"criterion {where} cannot be made: {type(error).__name__}: {error}"
-                raise CriterionError(" ".join(message.split())) from error
+                raise failed(description.path, "made", error) from error
         self.observer: Any = scorer if description.observes else None
         """The instance that holds what was gathered, where the criterion is a class."""
         self.function: Callable[..., Scores] = scorer.score

@@ -27,8 +27,13 @@ def import_criterion(description: Description) -> ModuleType:
             spec.loader.exec_module(module)
         return module
     except (Exception, SystemExit) as error:
-        message = f"criterion {path}{line_of(error, path)} cannot be imported: {type(error).__name__}: {error}"
-        raise CriterionError(" ".join(message.split())) from error
+        raise failed(path, "imported", error) from error
+
+
+def failed(path: Path, what: str, error: BaseException) -> CriterionError:
+    """Return in one line that the criterion in a file cannot be imported, or made, and why."""
+    message = f"criterion {path}{line_of(error, path)} cannot be {what}: {type(error).__name__}: {error}"
+    return CriterionError(" ".join(message.split()))
 
 
 def line_of(error: BaseException, path: Path) -> str:

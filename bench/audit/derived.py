@@ -97,8 +97,8 @@ def _made(
     """Return what a run writes of a plan; all that `make tables` does, which takes longer, only where that is there."""
     try:
         results = joined(records, table.plan)
-        made = accuracy_files(results)
-        return made if {*names} <= made.keys() else report_files(root, results)
+        of_run = {Path(name).stem for name in names} <= {"accuracy"}
+        return accuracy_files(results) if of_run else report_files(root, results)
     except UserError as error:
         findings.problem(table.where, str(error), "no table can be made of these records")
         return {}

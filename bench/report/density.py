@@ -15,7 +15,7 @@ from bench.report.axes import power
 from bench.report.frame import Results
 from bench.report.layers import Details, points
 from bench.report.panels import Panel, panels
-from bench.report.style import CHARACTER, DOUBLE, SINGLE, SMALL, STYLE, apart, broken, over_seeds, rendered, wrapped
+from bench.report.style import CHARACTER, DOUBLE, SINGLE, STYLE, apart, broken, headed, over_seeds, rendered
 from bench.report.summary import by_target, heading
 
 COLOURS = "cividis"
@@ -70,9 +70,9 @@ def figure(panel: Panel, table: pd.DataFrame) -> Figure:
     bar.ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: power(100 * value)))
     bar.ax.xaxis.set_minor_locator(NullLocator())
     bar.set_label("weights kept (%)")
-    about = _about(panel, shared, table, drawn.get_figwidth() - 0.3)
-    title = drawn.suptitle(about, fontsize=SMALL)
-    drawn.set_figheight(height + BAR + title.get_window_extent().height / drawn.dpi)
+    drawn.set_figheight(height + BAR)
+    cross = "; ×: no weight kept, in one seed at least" if table["collapsed"].any() else ""
+    headed(drawn, panel.short, shared, f"{by_target(panel.cells)}; {over_seeds('mean', table['n'])}{cross}")
     return drawn
 
 
@@ -105,13 +105,6 @@ def _grid(names: list[str], layers: list[str], count: int) -> tuple[Figure, list
             axes.remove()
     grid[0, 0].set_ylim(len(names), 0)
     return drawn, list(grid.flat[:count])
-
-
-def _about(panel: Panel, shared: str, table: pd.DataFrame, width: float) -> str:
-    """Return what the maps are of, in lines of `width` inches."""
-    cross = "; ×: no weight kept, in one seed at least" if table["collapsed"].any() else ""
-    facts = f"{by_target(panel.cells)}; {over_seeds('mean', table['n'])}{cross}"
-    return "\n".join(wrapped(text, width) for text in (panel.short, shared, facts) if text)
 
 
 def _map(axes: Axes, table: pd.DataFrame, rows: list[str], layers: list[str], scale: LogNorm) -> Any:

@@ -85,7 +85,7 @@ def joined(records: Records, plan: dict[str, Any]) -> Results:
     numbers = [*MEASURED, "sparsity_target"]
     frame[numbers] = frame[numbers].apply(pd.to_numeric)
     _check_places(frame, plan)
-    _check_environment(frame)
+    check_environment(frame[frame["status"] == "ok"], MEAN, "cells")
     details = {cell: records.details[cell] for cell in stored if cell in records.details}
     return Results(plan, frame, {str(name): int(count) for name, count in outside.items()}, details)
 
@@ -114,15 +114,15 @@ def _check_places(frame: pd.DataFrame, plan: dict[str, Any]) -> None:
         )
 
 
-def _check_environment(frame: pd.DataFrame) -> None:
-    done = frame[frame["status"] == "ok"]
-    for column in ENVIRONMENT:
-        cells = _first_repeated(done.drop_duplicates([*MEAN, column]), MEAN)
-        if len(cells):
-            pairs = zip(cells[column], cells["seed"], strict=True)
+def check_environment(done: pd.DataFrame, mean: list[str], what: str) -> None:
+    """Refuse a mean over `what` that are equal in the columns `mean` and differ in one of ENVIRONMENT they have."""
+    for column in (name for name in ENVIRONMENT if name in done):
+        mixed = _first_repeated(done.drop_duplicates([*mean, column]), mean)
+        if len(mixed):
+            pairs = zip(mixed[column], mixed["seed"], strict=True)
             raise UserError(
-                f"the mean of {_named(cells.iloc[0])} would mix {column} "
-                f"{' and '.join(f'{value!r} (seed {seed})' for value, seed in pairs)}; make its cells in one "
+                f"the mean of {_named(mixed.iloc[0])} would mix {column} "
+                f"{' and '.join(f'{value!r} (seed {seed})' for value, seed in pairs)}; make its {what} in one "
                 "environment, in a folder of their own (out=DIR)"
             )
 
@@ -134,5 +134,5 @@ def _first_repeated(frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
 
 
 def _named(cell: "pd.Series[Any]") -> str:
-    target = "" if pd.isna(cell["sparsity_target"]) else f" at sparsity {cell['sparsity_target']:g}"
+    target = "" if pd.isna(cell.get("sparsity_target")) else f" at sparsity {cell['sparsity_target']:g}"
     return f"{cell['dataset']} {cell['model']} {cell['criterion']}{target}"

@@ -14,7 +14,7 @@ from bench.report.axes import power
 from bench.report.frame import Results
 from bench.report.layers import Details
 from bench.report.panels import Panel, panels
-from bench.report.style import DOUBLE, SINGLE, SMALL, STYLE, Look, apart, broken, legend, looks, rendered, wrapped
+from bench.report.style import DOUBLE, SINGLE, SMALL, STYLE, Look, apart, broken, headed, legend, looks, rendered
 from bench.report.summary import by_target, heading
 
 MOST = 5
@@ -70,12 +70,8 @@ def figure(panel: Panel, own: dict[tuple[str, str], Histogram], look: dict[str, 
     for axes in grid[-1]:
         axes.set_xlabel("absolute score", fontsize=SMALL)
     some = f" ({len(targets)} of {len(every)})" if len(targets) < len(every) else ""
-    facts = (
-        f"number of scores at the last pruning step, {by_target(panel.cells)}{some}; seed {panel.cells['seed'].iloc[0]}"
-    )
-    about = [wrapped(text, drawn.get_figwidth() - 0.3) for text in (panel.short, shared, facts) if text]
-    title = drawn.suptitle("\n".join(about), fontsize=SMALL)
-    drawn.set_figheight(drawn.get_figheight() + title.get_window_extent().height / drawn.dpi)
+    facts = f"number of scores at the last pruning step, {by_target(panel.cells)}{some}"
+    headed(drawn, panel.short, shared, f"{facts}; seed {panel.cells['seed'].iloc[0]}")
     legend(drawn, {"removed": Patch(**REMOVED), "kept (colour of the criterion)": Patch(facecolor="0.3")}, "")
     return drawn
 

@@ -14,11 +14,10 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from scipy import stats
 
 from bench import store
-from bench.errors import UserError
 from bench.report import grid, render
 from bench.report.axes import power
-from bench.report.frame import ENVIRONMENT
-from bench.report.style import DOUBLE, SINGLE, STYLE, colours_and_markers, rendered, wrapped
+from bench.report.frame import check_environment
+from bench.report.style import DOUBLE, SINGLE, STYLE, colours_and_markers, over_seeds, rendered, wrapped
 from bench.report.table import Column, Report, Row, Table
 
 NET = ["dataset", "model", "recipe", "precision", "granularity"]
@@ -54,7 +53,7 @@ def correlations(units: pd.DataFrame) -> pd.DataFrame:
 
     Raises UserError where units of one mean over seeds were measured in different environments.
     """
-    _check_environment(units)
+    check_environment(units, [*NET, "criterion"], "units")
     rows: list[dict[str, Any]] = []
     keys = [*NET, "seed", "criterion"]
     for key, own in units.groupby(keys, sort=False):
@@ -63,21 +62,6 @@ def correlations(units: pd.DataFrame) -> pd.DataFrame:
         rows += [names | {"layer": layer} | _correlation(part) for layer, part in parts]
     columns = [*keys, "layer", "n", *MEASURES, "reason"]
     return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(MEASURES, float))
-
-
-def _check_environment(units: pd.DataFrame) -> None:
-    mean = [*NET, "criterion"]
-    for column in [name for name in ENVIRONMENT if name in units]:
-        kinds = units.drop_duplicates([*mean, column])
-        mixed = kinds[kinds.duplicated(mean, keep=False)]
-        if len(mixed):
-            dataset, model, *_, criterion = mixed.iloc[0][mean]
-            pairs = mixed.merge(mixed.iloc[:1][mean])[[column, "seed"]].itertuples(index=False)
-            raise UserError(
-                f"the mean of {dataset} {model} {criterion} would mix {column} "
-                f"{' and '.join(f'{value!r} (seed {seed})' for value, seed in pairs)}; make its units in one "
-                "environment, in a folder of their own (out=DIR)"
-            )
 
 
 def _correlation(part: pd.DataFrame) -> dict[str, Any]:
@@ -132,7 +116,7 @@ def about(units: pd.DataFrame) -> str:
     seeds, kind = one["seed"].nunique(), "filters (coupled ones together)"
     if (one["granularity"] == "weight").all():
         kind = "weights, drawn at random,"
-    over = "one seed" if seeds == 1 else f"mean ± 1 sample standard deviation over {seeds} seeds"
+    over = over_seeds("mean ± 1 sample standard deviation", pd.Series([seeds]))
     return (
         f"{len(one) // seeds} {kind} are removed one at a time from the trained network; change of the mean loss in "
         f"eval mode over {one['images'].iloc[0]} training samples outside the scoring set, {over}."
@@ -156,8 +140,7 @@ def _by_layer(frame: pd.DataFrame, title: str) -> Table:
     rows = [Row((str(layer), str(sizes[layer]), *map(_number, values))) for layer, *values in table.itertuples()]
     columns = (Column("layer"), Column("n"), *(Column(str(name)) for name in table.columns))
     subject = f"{MEASURES['spearman_squared']}, by layer"
-    seeds = frame["seed"].nunique()
-    over = "one seed" if seeds == 1 else f"mean over {seeds} seeds"
+    over = over_seeds("mean", pd.Series([frame["seed"].nunique()]))
     return Table(subject, title, "", columns, tuple(rows), (f"{over[0].upper()}{over[1:]}.",), stub=2)
 
 

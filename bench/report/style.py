@@ -172,6 +172,13 @@ def _shared(parts: Sequence[Sequence[str]]) -> list[str]:
     return [first for first, *_ in takewhile(lambda own: len({*own}) == 1, zip(*parts, strict=False))]
 
 
+def headed(drawn: Figure, *texts: str) -> None:
+    """Put what a figure shows above it, empty texts left out, and make the figure higher by it."""
+    lines = [wrapped(text, drawn.get_figwidth() - 0.3) for text in texts if text]
+    title = drawn.suptitle("\n".join(lines), fontsize=SMALL)
+    drawn.set_figheight(drawn.get_figheight() + title.get_window_extent().height / drawn.dpi)
+
+
 def legend(drawn: Figure, handles: Mapping[str, Artist], title: str) -> None:
     """Put one legend for all axes below them, in as many columns as fit, and make the figure higher by it."""
     # A thin space first: matplotlib leaves out what begins with an underscore.
