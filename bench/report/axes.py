@@ -90,7 +90,10 @@ def tick(axis: Axis, values: Sequence[float], gap: float) -> None:
 
 
 def power(value: float) -> str:
-    """Return a power of ten as 0.01, 1, 100, or 10⁻⁵ where that is shorter."""
-    exponent = round(math.log10(value))
-    superscript = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-    return f"{value:.3g}" if abs(exponent) < 3 else f"10{str(exponent).translate(superscript)}"
+    """Return a short number as 0.01, 1, 250, or 10⁻⁵ and 2.5·10⁻⁵ where that is shorter."""
+    exponent = math.floor(math.log10(value) + 1e-9)
+    if abs(exponent) < 3:
+        return f"{value:.3g}"
+    digits = f"{value / 10.0**exponent:.3g}"
+    superscript = str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"10{superscript}" if digits == "1" else f"{digits}·10{superscript}"

@@ -5,10 +5,12 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from bench.report.axes import power
 from bench.report.frame import Results
@@ -19,6 +21,8 @@ from bench.report.summary import by_target, heading
 
 MOST = 5
 """Targets side by side; of more, the first, the last and some between are shown."""
+DECADES = 1.5
+"""Span of scores, in powers of ten, below which numbers between them are ticks."""
 NAME = 20
 """Longest line of a row's name, in characters."""
 
@@ -62,7 +66,9 @@ def figure(panel: Panel, own: dict[tuple[str, str], Histogram], look: dict[str, 
     grid = drawn.subplots(len(rows), len(targets), squeeze=False, sharex="row", sharey="row")
     shared, names = apart(rows)
     for places, row, name in zip(grid, rows, names, strict=True):
+        ticks = _ticks([histogram for (name, _), histogram in own.items() if name == row])
         for axes, target in zip(places, targets, strict=True):
+            axes.set_xticks(ticks, [power(10.0**value) for value in ticks])
             _draw(axes, own.get((row, target)), look[row]["color"])
             above = [target] * (row == rows[0]) + [_apart(own.get((row, target)))]
             axes.set_title("\n".join(filter(None, above)), pad=3)
@@ -72,11 +78,15 @@ def figure(panel: Panel, own: dict[tuple[str, str], Histogram], look: dict[str, 
     some = f" ({len(targets)} of {len(every)})" if len(targets) < len(every) else ""
     facts = f"number of scores at the last pruning step, {by_target(panel.cells)}{some}"
     headed(drawn, panel.short, shared, f"{facts}; seed {panel.cells['seed'].iloc[0]}")
-    legend(drawn, {"removed": Patch(**REMOVED), "kept (colour of the criterion)": Patch(facecolor="0.3")}, "")
+    meaning: dict[str, Artist] = {"removed": Patch(**REMOVED), "kept (in colour)": Patch(facecolor="0.3")}
+    if any(axes.lines for axes in drawn.axes):
+        meaning["cut, where it is one score"] = Line2D([], [], **CUT)
+    legend(drawn, meaning, "")
     return drawn
 
 
 REMOVED: Look = {"facecolor": "white", "edgecolor": "0.55", "hatch": "//////", "linewidth": 0.5}
+CUT: Look = {"color": "black", "linewidth": 0.6, "linestyle": (0, (2, 1))}
 
 
 def _some(targets: list[str]) -> list[str]:
@@ -86,11 +96,9 @@ def _some(targets: list[str]) -> list[str]:
 
 
 def _draw(axes: Axes, histogram: Histogram | None, colour: str) -> None:
-    """Draw counts of kept scores, and on top of them those removed."""
+    """Draw counts of kept scores, on top of them those removed, and the cut where it is one of the whole network."""
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
-    axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: power(10.0**value)))
     if histogram is None:
         axes.text(0.5, 0.5, "no histogram", transform=axes.transAxes, ha="center", va="center", fontsize=SMALL)
         return
@@ -101,6 +109,20 @@ def _draw(axes: Axes, histogram: Histogram | None, colour: str) -> None:
     axes.stairs(kept + removed, edges, baseline=kept, fill=True, **REMOVED)
     axes.stairs(kept, edges, fill=True, color=colour, linewidth=0)
     axes.set_ylim(bottom=0)
+    first = int(np.argmax(kept > 0))
+    # Where hardly any score is kept, its bar is too low to be seen; the line is not.
+    if kept.any() and not removed[first + 1 :].any():
+        axes.axvline(edges[first], **CUT)
+
+
+def _ticks(histograms: list[Histogram]) -> list[float]:
+    """Return two places or more, as logarithms: powers of ten where the scores span several."""
+    low, high = min(own["low"] for own in histograms), max(own["high"] for own in histograms)
+    if high - low < DECADES:
+        places = np.log10(MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(10.0**low, 10.0**high)[1:])
+    else:
+        places = np.array(MaxNLocator(3, integer=True).tick_values(low, high))
+    return [place for place in places.tolist() if low <= place <= high] or [low]
 
 
 def _apart(histogram: Histogram | None) -> str:

@@ -61,6 +61,37 @@ def test_of_many_targets_some_are_shown_and_equal_scores_and_gaps_are_drawn(out:
     assert [text.get_text() for text in drawn.axes[0].texts] == ["no histogram"]
 
 
+@pytest.mark.parametrize(
+    ("kept", "removed", "cut"),
+    [([0, 0, 1, 2], [5, 2, 3, 0], [-1]), ([0, 1, 0, 2], [5, 2, 3, 0], []), ([0, 0, 0, 0], [5, 2, 3, 1], [])],
+)
+def test_the_cut_is_a_line_where_one_score_parts_kept_from_removed(
+    out: Out, kept: list[int], removed: list[int], cut: list[float]
+) -> None:
+    cells = out.seeds("taylor", 0.9, 97.0)
+    out.plan(*cells)
+    drawn = figure(panels(out.results())[0], {cells[0]["cell"]: histogram(kept, removed)})
+    assert [np.ravel(line.get_xdata())[0] for line in drawn.axes[0].lines] == cut
+    named = [text.get_text() for text in drawn.legends[0].get_texts()]
+    assert ("cut, where it is one score" in named) == bool(cut)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "labels"),
+    [
+        (-3, 1, ["0.01", "1"]),
+        (np.log10(1.02), np.log10(2.9), ["1.5", "2", "2.5"]),
+        (np.log10(3e-5), np.log10(9e-5), ["4·10⁻⁵", "6·10⁻⁵", "8·10⁻⁵"]),
+        (0.5, 0.5, ["3.16"]),
+    ],
+)
+def test_ticks_are_powers_of_ten_or_numbers_between_them(out: Out, low: float, high: float, labels: list[str]) -> None:
+    cells = out.seeds("taylor", 0.9, 97.0)
+    out.plan(*cells)
+    drawn = figure(panels(out.results())[0], {cells[0]["cell"]: histogram([1, 2], [3, 0], low=low, high=high)})
+    assert [text.get_text() for text in drawn.axes[0].get_xticklabels()] == labels
+
+
 def test_names_of_rows_say_what_tells_them_apart_and_break_at_words(out: Out) -> None:
     schedules = ("one_shot", "{name: iterative, steps: 100, curve: exponential}")
     cells = [cell for schedule in schedules for cell in out.seeds("snip", 0.9, 97.0, schedule=schedule)]
