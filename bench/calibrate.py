@@ -93,10 +93,8 @@ def _training(cell: Cell, model: nn.Module, samples: Data) -> tuple[float, int]:
     trainer = Trainer(model, samples, cell.recipe, rates, cell.seed, "train", cell.environment.precision)
     warm = min(3, steps // 4)
     trainer.run(warm, lambda row: None)
-    # Not to the epoch's end, where validation comes.
-    last, started = max(warm + 1, steps - 1), _clock()
-    while trainer.step < last and _clock() - started < STEPS_S:
-        trainer.run(min(trainer.step + max(1, steps // 20), last), lambda row: None)
+    started = _clock()
+    trainer.run(max(warm + 1, steps - 1), lambda row: None, STEPS_S)  # not to the epoch's end: validation comes there
     return (_clock() - started) / (trainer.step - warm), steps
 
 

@@ -9,6 +9,8 @@ from bench import store
 from bench.errors import UserError
 from bench.launch import Pool
 
+DEVICES = Path("/dev")
+
 
 def resolve(device: str, root: Path, pool: Pool) -> tuple[str, int]:
     """Return ("cpu" or "cuda", number of GPUs) for auto, cpu or cuda; UserError for cuda where there is none."""
@@ -19,13 +21,15 @@ def resolve(device: str, root: Path, pool: Pool) -> tuple[str, int]:
 
 
 def _gpus(cache: Path, pool: Pool) -> int:
-    nvidia = sorted(str(path) for path in Path("/dev").glob("nvidia*"))
+    nvidia = sorted(str(path) for path in DEVICES.glob("nvidia*"))
     key = store.digest([version("torch"), os.environ.get("CUDA_VISIBLE_DEVICES"), nvidia])
     try:
         known = dict(json.loads(cache.read_text()))
     except (OSError, ValueError, TypeError):
         known = {}
-    if key not in known:
-        known = {key: pool.ask("gpus", None)}
-        store.write(cache, json.dumps(known).encode())
-    return int(known[key])
+    if key in known:
+        return int(known[key])
+    found = int(pool.ask("gpus", None))
+    if found or not nvidia:  # a driver that does not answer may be repaired
+        store.write(cache, json.dumps({key: found}).encode())
+    return found

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
+from tqdm import tqdm
 
 from bench.cores import cores
 from bench.errors import UserError
@@ -20,6 +21,8 @@ from bench.errors import UserError
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
 PARTS = ("train", "val")
 ANNOTATIONS = "val_annotations.txt"
+CHUNK = 10_000
+"""Images that are queued at a time for a look: a million would take gigabytes."""
 
 
 @dataclass(frozen=True)
@@ -113,10 +116,14 @@ def _walk(folder: str | Path, prefix: str) -> Iterator[tuple[str, tuple[int, int
 
 def unreadable(root: Path, paths: list[str]) -> list[str]:
     """Return those images that cannot be decoded, in their order; each is decoded at an eighth of its size."""
+    bad: list[str] = []
     with warnings.catch_warnings(), ThreadPoolExecutor(cores()) as pool:
         warnings.simplefilter("ignore")  # about metadata, which nothing here reads
-        good = list(pool.map(_readable, (root / path for path in paths)))
-    return [path for path, readable in zip(paths, good, strict=True) if not readable]
+        chunks = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
+        for some in tqdm(chunks, "looking whether images can be read", unit="0,000", disable=len(chunks) < 2):
+            good = pool.map(_readable, (root / path for path in some))
+            bad += [path for path, readable in zip(some, good, strict=True) if not readable]
+    return bad
 
 
 def _readable(path: Path) -> bool:

@@ -13,7 +13,7 @@ from bench.structured import Structure
 from bench.train import Trainer
 
 SAVE_EVERY_S = 60.0
-"""An unfinished training is saved at the first epoch's end after this time, so that a kill costs about a minute."""
+"""An unfinished training is saved when this time has passed, so that a kill costs about a minute."""
 
 
 @dataclass
@@ -89,18 +89,21 @@ class Progress:
         """Train up to step `until` with the lineage's masks; nothing is trained where that lies behind."""
         self.bench.tell("stage", {"stage": self.trainer.stream})
         self.trainer.mask(self.lineage.masks)
-        trains = self.trainer.step < until
-        if trains and self.lineage.structure and self.lineage.masks and not self.trainer.observe:
-            self.trainer.run_compacted(
-                self.lineage.structure.compacted(self.lineage.model, self.lineage.masks), until, self._after_epoch
-            )
-        else:
-            self.trainer.run(until, self._after_epoch)
+        smaller = self.lineage.structure if self.lineage.masks and not self.trainer.observe else None
+        while self.trainer.step < until:
+            if smaller:
+                small = smaller.compacted(self.lineage.model, self.lineage.masks)
+                self.trainer.run_compacted(small, until, self._after_epoch, SAVE_EVERY_S)
+            else:
+                self.trainer.run(until, self._after_epoch, SAVE_EVERY_S)
+            self._save()
         self.lineage.columns[f"{self.trainer.stream}_s"] = self.trainer.seconds
 
     def _after_epoch(self, row: dict[str, Any]) -> None:
         self.lineage.curves.append(row)
         self.bench.tell("epoch", row)
+
+    def _save(self) -> None:
         if self.saves and time.monotonic() - self.saved_at > SAVE_EVERY_S:
             lineage = {name: getattr(self.lineage, name) for name in ("masks", "pruned", "curves", "columns")}
             artefacts.save_state(self.path, {"trainer": self.trainer.state(), "gathered": self.gathered} | lineage)

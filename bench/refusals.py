@@ -7,7 +7,7 @@ from criteria import Description
 
 def refusal(cell: Cell, description: Description) -> str | None:
     """Return why a cell is not defined, None where it is."""
-    rules = (_granularity, _filters, _target, _scoring, _schedule, _finetune, _ablation, _equal_masks)
+    rules = (_granularity, _filters, _target, _scoring, _schedule, _retraining, _finetune, _ablation, _equal_masks)
     lines = (rule(cell, description) for rule in rules)
     return next((f"{cell.criterion}: {line}" for line in lines if line), None)
 
@@ -93,6 +93,15 @@ def _schedule(cell: Cell, _: Description) -> str | None:
         return f"schedule stop at when={cell.when}: it watches the fine-tuning between the steps; use when=trained"
     if not cell.dataset.validation:
         return "schedule stop needs a validation split: set dataset.validation above 0"
+    return None
+
+
+def _retraining(cell: Cell, _: Description) -> str | None:
+    if cell.model.weights and cell.when != "trained" and not cell.recipe.epochs and not cell.finetune:
+        return (
+            f"model.weights is trained, recipe {cell.recipe.name} has no epochs, and when={cell.when} fine-tunes none: "
+            "nothing would train after pruning; use when=trained"
+        )
     return None
 
 

@@ -16,7 +16,7 @@ import json
 import os
 import re
 import socket
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -154,6 +154,18 @@ def cell_record(
     return {"columns": {name: columns.get(name) for name in COLUMNS}} | own
 
 
+def without_folders(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a record's configuration with the absolute paths of data, weights and code as DIR/NAME."""
+    placed = {
+        group: {
+            name: re.sub("^/.*/", "DIR/", value) if isinstance(value, str) else value for name, value in own.items()
+        }
+        for group, own in config.items()
+        if group in ("dataset", "model")
+    }
+    return {**config, **placed}
+
+
 def finished(folder: Path) -> dict[str, Any] | None:
     """Return the record of a cell that need not run again: ok, or failed for non-finite numbers."""
     record = read_record(folder)
@@ -168,14 +180,15 @@ def locked(root: Path, key: str, wait: bool = True) -> Iterator[bool]:
     """
     folder = root / "locks"
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / f"{key}.lock", timeout=-1 if wait else 0)
+    # A marker file, which filelock falls back to, would outlive a killed process of another machine.
+    lock = FileLock(folder / f"{key}.lock", timeout=-1 if wait else 0, fallback_to_soft=False)
     try:
         lock.acquire()
     except Timeout:
         yield False
         return
-    except (NotImplementedError, OSError) as error:
-        if isinstance(error, OSError) and error.errno not in WITHOUT_LOCKS:
+    except OSError as error:
+        if error.errno not in WITHOUT_LOCKS:
             raise
         yield True
         return

@@ -69,16 +69,18 @@ class Trainer:
                 if isinstance(memory, Tensor) and memory.shape == weight.shape:
                     memory.masked_fill_(mask, 0)
 
-    def run(self, until: int, on_epoch: Callable[[dict[str, Any]], None]) -> None:
-        """Train up to step `until`; calls `on_epoch` with a row of the curves at each epoch's end.
+    def run(self, until: int, on_epoch: Callable[[dict[str, Any]], None], limit: float = math.inf) -> None:
+        """Train up to step `until`, or one step at least for about `limit` seconds; in pieces it is the same.
 
-        Raises NonFiniteError. Seconds exclude validation.
+        Calls `on_epoch` with a row of the curves at each epoch's end. Raises NonFiniteError. The time that is kept
+        excludes validation.
         """
         self.model.train()
         parameters = dict(self.model.named_parameters())
         masked: list[Tensor] = [parameters[name].data for name in self.masks]
         masks = [mask.to(parameters[name].dtype) for name, mask in self.masks.items()]
         started = time.perf_counter()
+        ends = started + limit
         with restored_generators(self.data.device), unfilled():
             while self.step < until:
                 # What the model itself draws (dropout) must not depend on what this process ran before.
@@ -96,6 +98,8 @@ class Trainer:
                     self.seconds += time.perf_counter() - started
                     self._finish_epoch(on_epoch)
                     started = time.perf_counter()
+                if time.perf_counter() > ends:
+                    break
         self.seconds += time.perf_counter() - started
         self._check_finite("the training loss", self._loss_sum)
         if self.step == len(self.rates):
@@ -154,19 +158,14 @@ class Trainer:
                 first=self.step % self.steps_per_epoch,
             )
 
-    def run_compacted(self, small: Compacted, until: int, on_epoch: Callable[[dict[str, Any]], None]) -> None:
-        """Do what `run` does on a smaller copy, in less time; the masked network takes over what each epoch gives."""
+    def run_compacted(
+        self, small: Compacted, until: int, on_epoch: Callable[[dict[str, Any]], None], limit: float = math.inf
+    ) -> None:
+        """Do what `run` does on a smaller copy, in less time; the masked network takes over what it gives."""
         inner = Trainer(small.model, self.data, self.recipe, self.rates, self.seed, self.stream, self.precision)
         inner.resume(small.shrunk(self.state()))
-        inner._loss_sum, inner._seen = self._loss_sum.clone(), self._seen  # resuming sets one's own to zero
-
-        def follow(row: dict[str, Any]) -> None:
-            self.resume(small.grown(inner.state(), self.state()))
-            on_epoch(row)
-
-        inner.run(until, follow)
+        inner.run(until, on_epoch, limit)
         self.resume(small.grown(inner.state(), self.state()))
-        self._loss_sum, self._seen = inner._loss_sum, inner._seen
 
     def state(self) -> State:
         """Return what is needed to go on from this step, bit for bit."""
@@ -176,6 +175,8 @@ class Trainer:
             "memory": {n: {k: v for k, v in kept.items() if v is not None} for n, kept in memory.items() if kept},
             "step": self.step,
             "seconds": self.seconds,
+            "loss_sum": self._loss_sum,
+            "seen": self._seen,
         }
 
     def tensors(self) -> dict[str, Tensor]:
@@ -186,7 +187,7 @@ class Trainer:
 
     @staticmethod
     def state_of(tensors: dict[str, Tensor], step: int) -> State:
-        """Return the state at a step whose tensors these are."""
+        """Return the state at a step whose tensors these are; the loss of its epoch counts from there."""
         state: State = {"model": {}, "memory": {}, "step": step, "seconds": 0.0}
         for path, tensor in tensors.items():
             group, _, name = path.partition("/")
@@ -198,7 +199,7 @@ class Trainer:
         return state
 
     def resume(self, state: State) -> None:
-        """Go on from a state."""
+        """Go on from a state; without `seen` and `loss_sum` the loss of its epoch counts from there."""
         self.model.load_state_dict(state["model"])
         number = {id(p): i for i, p in enumerate(p for group in self.optimizer.param_groups for p in group["params"])}
         memory = {number[id(self.model.get_parameter(name))]: kept for name, kept in state["memory"].items()}
@@ -206,8 +207,8 @@ class Trainer:
         self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": copy.deepcopy(memory)})
         self.step, self.seconds = state["step"], state["seconds"]
         self._batches = self._stream_of_batches()
-        self._loss_sum.zero_()
-        self._seen = 0
+        self._seen = state.get("seen", 0)
+        self._loss_sum = state["loss_sum"].clone() if self._seen else torch.zeros_like(self._loss_sum)
 
 
 def validate(model: nn.Module, data: Data, recipe: Recipe) -> dict[str, Any]:

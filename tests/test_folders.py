@@ -76,7 +76,11 @@ def test_the_hash_follows_paths_sizes_and_classes(tmp_path: Path) -> None:
     assert identity.content_hash(given) != first
 
 
-def test_unreadable_images_are_named_and_counted_or_left_out(tmp_path: Path) -> None:
+@pytest.mark.parametrize("chunk", [7, 10_000])
+def test_unreadable_images_are_named_and_counted_or_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int
+) -> None:
+    monkeypatch.setattr(folders, "CHUNK", chunk)
     root, cache = image_folder(tmp_path / "set"), tmp_path / "hashes.json"
     whole = identity.content_hash(imagenet(root), cache)
     for i in range(3):

@@ -46,7 +46,7 @@ def killer(after: int) -> Any:
 
 @pytest.fixture
 def saving(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every epoch counts as a minute."""
+    """Every step counts as a minute."""
     monkeypatch.setattr(module, "SAVE_EVERY_S", -1.0)
 
 
@@ -58,7 +58,7 @@ def test_after_a_kill_the_rest_is_the_same_bit_for_bit(tmp_path: Path, after: in
     with pytest.raises(Killed):
         begun(tmp_path, killer(after)).run(STEPS)
     again = begun(tmp_path)
-    assert again.trainer.step == 3 * (after - 1)
+    assert again.trainer.step == 3 * after - 1, "what was saved last is the step before"
     again.run(STEPS)
     assert same(weights(whole.lineage.model), weights(again.lineage.model))
     assert whole.lineage.curves == again.lineage.curves
@@ -94,17 +94,22 @@ def test_a_state_that_cannot_be_read_is_a_start_anew(tmp_path: Path, content: by
     assert again.lineage.curves == []
 
 
-def test_saving_waits_for_a_minute_and_for_an_epochs_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_saving_waits_for_a_minute_and_not_for_an_epochs_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now, saved = [0.0], []
     monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(module.time, "perf_counter", lambda: now[0])
     monkeypatch.setattr(module.artefacts, "save_state", lambda path, state: saved.append(state["trainer"]["step"]))
+    one = begun(tmp_path)
+    step = one.trainer._update
 
-    def tell(kind: str, facts: dict[str, Any]) -> None:
-        now[0] += 25.0 * (kind == "epoch")
+    def slow(*batch: Any) -> Any:
+        now[0] += 25.0
+        return step(*batch)
 
-    begun(tmp_path, tell).run(STEPS)
+    monkeypatch.setattr(one.trainer, "_update", slow)
+    one.run(STEPS)
     assert module.SAVE_EVERY_S == 60
-    assert saved == [9, 18]  # at 75 s and at 150 s
+    assert saved == [3, 6, 9, 12, 15, 18]  # each time 75 s later
 
 
 @pytest.mark.usefixtures("saving")

@@ -8,7 +8,7 @@ import criteria
 from bench.axes import Filter, Gradual, Iterative, Layer, Low, OneShot, Regrow, Rewound, Scope
 from bench.cell import Cell
 from bench.refusals import refusal
-from tests.helpers import cell, dataset
+from tests.helpers import cell, dataset, recipe
 
 ONE_SHOT = OneShot(name="one_shot")
 ITERATIVE = Iterative(name="iterative", steps=2)
@@ -18,6 +18,7 @@ STOP = Iterative(name="iterative", stop=1.0)
 REWIND = {"when": "rewind", "rewind_to": 0.02}
 TRAINED = {"when": "trained", "finetune": Low(name="low"), "finetune_epochs": 2}
 WHOLE = {"when": "trained", "finetune": Rewound(name="rewound"), "finetune_epochs": 3}  # the recipe has 3 epochs
+PUBLISHED = {"model": cell().model.model_copy(update={"weights": "net.pt"}), "recipe": recipe(epochs=0)}
 FILTER: dict[str, Any] = {"granularity": Filter(name="filter"), "target_kind": "filters"}
 LAYER: dict[str, Any] = {"granularity": Layer(name="layer")}
 SUM, L2 = Filter(name="filter", reduce="sum"), Filter(name="filter", reduce="l2")
@@ -41,6 +42,7 @@ def line(one: Cell) -> str | None:
         ({"schedule": STOP}, "schedule stop at when=init"),
         (REWIND | {"schedule": STOP}, "schedule stop at when=rewind"),
         (TRAINED | {"schedule": STOP, "dataset": dataset(validation=0)}, "set dataset.validation above 0"),
+        (PUBLISHED, "nothing would train after pruning; use when=trained"),
         (WHOLE | {"finetune_epochs": 4}, "finetune_epochs=4 is more than recipe.epochs=3"),
         ({"ablation": "shuffle", "schedule": GRADUAL}, "ablation=shuffle needs a mask that is final"),
         ({"ablation": "invert", "schedule": REGROW}, "ablation=invert needs a mask that is final"),
@@ -89,6 +91,9 @@ def test_it_is_refused_in_one_line_that_names_the_criterion(changes: dict[str, A
     "changes",
     [
         {},
+        PUBLISHED | TRAINED,
+        PUBLISHED | {"finetune": Low(name="low"), "finetune_epochs": 2},
+        {"recipe": recipe(epochs=0)},
         {"criterion": "snip", "score_mode": "train"},
         {"criterion": "movement", "schedule": GRADUAL},
         {"criterion": "movement", "schedule": REGROW},

@@ -29,8 +29,9 @@ def _read(kind: type[CIFAR10], dataset: schema.Dataset) -> Raw:
     try:
         published = [kind(root, train=train) for train in (True, False)]
     except (RuntimeError, OSError, pickle.UnpicklingError) as error:
-        path = _first_corrupt(kind, root) or root
-        raise UserError(f"{path} is corrupt: remove the folder {path.parent} and run again") from error
+        folder = root / kind.base_folder
+        path = _first_corrupt(kind, root) or folder
+        raise UserError(f"{path} is corrupt: remove the folder {folder} and run again") from error
     train, test = (
         Split(torch.from_numpy(part.data).permute(0, 3, 1, 2), torch.tensor(part.targets)) for part in published
     )

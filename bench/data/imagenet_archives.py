@@ -18,7 +18,8 @@ def unpack(dataset: schema.Dataset) -> None:
     archives (md5).
     """
     root = catalogue.folder(dataset)
-    needed = [name for name in catalogue.IMAGENET_ARCHIVES if "train" not in name or not (root / "train").is_dir()]
+    there = [part for part in ("train", "val") if (root / part).is_dir()]
+    needed = [name for name in catalogue.IMAGENET_ARCHIVES if not any(part in name for part in there)]
     if missing := [name for name in needed if not (root / name).is_file()]:
         raise UserError(f"{catalogue.absent(dataset)} ({missing[0]} is missing)")
     try:

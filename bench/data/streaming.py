@@ -117,14 +117,15 @@ def stream(
     """
     pool = ThreadPoolExecutor(threads or (torch.get_num_threads() if device.type == "cpu" else cores()))
     pending: deque[tuple[Tensor, list[Future[None]]]] = deque()
+    positions = positions.cpu()  # once: reading some at each step would make it wait for a GPU
     try:
         for start in range(0, len(positions), size):
             chosen = positions[start : start + size].tolist()
             chances = torch.rand(len(chosen), DRAWS, generator=augmentation).tolist() if augmentation else [None] * size
             if start < first * size:
                 continue
-            batch = torch.empty((len(chosen), files.size, files.size, 3), dtype=torch.uint8)
-            batch = batch.pin_memory() if device.type == "cuda" else batch
+            shape = (len(chosen), files.size, files.size, 3)
+            batch = torch.empty(shape, dtype=torch.uint8, pin_memory=device.type == "cuda")
 
             def decode(row: int, position: int, chance: list[float] | None, batch: Tensor = batch) -> None:
                 batch[row] = files.image(position, chance, crop_area, flip).permute(1, 2, 0)

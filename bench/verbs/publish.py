@@ -16,8 +16,6 @@ from bench.report.write import folder_files, is_report, write
 from bench.verbs.where import KEYS, where
 
 PUBLISHED = Path("results/published")
-PLACED = ("dataset", "model")
-"""What of a configuration names paths."""
 OWN = {"partial", "replace"}
 """Keys that only publishing has."""
 
@@ -46,7 +44,10 @@ def main(arguments: list[str]) -> int:
     folder = PUBLISHED / names[0]
     _check_own(folder, results.plan, replaces)
     buffer = io.BytesIO()
-    details = {cell: without_folders(detail) for cell, detail in results.details.items()}
+    details = {
+        cell: {**detail, "config": store.without_folders(detail["config"] or {}) or None}
+        for cell, detail in results.details.items()
+    }
     store.with_details(results.frame, details).to_parquet(buffer, index=False)
     plan = results.plan | {"records_sha256": hashlib.sha256(buffer.getvalue()).hexdigest()}
     plan |= {"partial": True} if missing else {}
@@ -63,23 +64,6 @@ def main(arguments: list[str]) -> int:
             path.unlink()
     print(*made, sep="\n")
     return 0
-
-
-def without_folders(detail: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a record's details with the absolute paths of data, weights and code as DIR/NAME."""
-    config = detail["config"]
-    if config is None:
-        return dict(detail)
-    places = {
-        group: {name: _without_folder(value) for name, value in config[group].items()}
-        for group in PLACED
-        if group in config
-    }
-    return {**detail, "config": config | places}
-
-
-def _without_folder(value: Any) -> Any:
-    return re.sub("^/.*/", "DIR/", value) if isinstance(value, str) else value
 
 
 def _check_own(folder: Path, plan: Mapping[str, Any], replaces: bool) -> None:

@@ -81,7 +81,7 @@ def _make_missing(
     def listen(kind: str, cell: Cell, facts: Any) -> None:
         progress.listen(kind, cell, facts)
         if kind == "start":
-            logger.start(cell.id, cell.config())
+            logger.start(cell.id, store.without_folders(cell.config()))
         elif kind == "epoch":
             logger.epoch(cell.id, facts)
         elif kind == "result":

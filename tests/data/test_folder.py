@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import shutil
 import tarfile
 import zipfile
 from collections.abc import Iterator
@@ -108,6 +109,17 @@ def test_imagenet_from_the_published_archives(archives: Path, tmp_path: Path) ->
     assert (len(train.paths), train.labels) == (40, [i for i in range(4) for _ in range(10)])
     assert sorted(zip(val.labels, val.sizes, strict=True)) == sorted(zip(source.labels, source.sizes, strict=True))
     fetch(dataset)
+
+
+@pytest.mark.parametrize("there", ["train", "val"])
+def test_an_archive_is_not_asked_for_where_its_images_are_unpacked(archives: Path, there: str) -> None:
+    dataset = configured("imagenet", archives)
+    fetch(dataset)
+    other = ({"train", "val"} - {there}).pop()
+    shutil.rmtree(archives / other)
+    (archives / f"ILSVRC2012_img_{there}.tar").unlink()
+    fetch(dataset)
+    assert catalogue.is_present(dataset)
 
 
 def test_archives_that_are_absent_or_damaged(archives: Path) -> None:

@@ -109,10 +109,10 @@ def test_missing_cells_are_published_only_when_asked_and_said(
 def test_what_is_published_names_no_folder_of_the_machine_it_was_made_on() -> None:
     dataset = {"name": "mine", "root": "/home/me/data/mine", "reader": "/home/me/code/mine.py:read", "size": 32}
     model = {"factory": "bench.models.resnet:resnet", "weights": "runs/dense.pt", "options": {"depth": 8}}
-    detail = {"config": {"dataset": dataset, "model": model, "seed": 0}, "layers": None}
-    shown = publish.without_folders(detail)
     places = {"root": "DIR/mine", "reader": "DIR/mine.py:read"}
-    assert shown == {"config": {"dataset": dataset | places, "model": model, "seed": 0}, "layers": None}
+    shown = store.without_folders({"dataset": dataset, "model": model, "seed": 0})
+    assert shown == {"dataset": dataset | places, "model": model, "seed": 0}
+    assert store.without_folders({"dataset": dataset})["dataset"] == dataset | places
 
 
 def test_tables_of_what_is_published_are_made_all_together(
