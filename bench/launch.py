@@ -154,6 +154,10 @@ class Pool:
             for worker, making in self._speaking():
                 try:
                     kind, value = worker.connection.recv()
+                    # A fault of the GPU spoils it for the process that met it, whatever that does next.
+                    if kind == "answer" and value.status == "failed" and worker.start.device == "cuda":
+                        worker.connection.close()
+                        self._replace(worker)
                 except (EOFError, OSError):
                     kind, value = "answer", record_failure(self.root, making, worker.died())
                     self._replace(worker)

@@ -13,6 +13,7 @@ from bench.compact import Compacted, kept_units
 from bench.errors import UserError, one_line
 from bench.masks import Masks, apply_masks_, in_order, select, share_within, shuffled, threshold
 from bench.measure.cost import flops_by_weight
+from bench.mode import kernels
 from bench.units import Units
 
 STEPS = 24
@@ -166,7 +167,7 @@ def sound(model: nn.Module, groups: list[Units], sample: Tensor) -> bool:
     masks = weight_masks(model, groups, {u.name: torch.arange(u.count) >= (u.count + 1) // 3 for u in groups}, ())
     apply_masks_(model, masks)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), kernels():
             expected, got = model(sample), Compacted(model, groups, masks).model(sample)
     except Exception:  # shapes that do not fit
         return False

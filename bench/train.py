@@ -78,8 +78,9 @@ class Trainer:
         self.model.train()
         parameters = dict(self.model.named_parameters())
         masked: list[Tensor] = [parameters[name].data for name in self.masks]
-        masks = [mask.to(parameters[name].dtype) for name, mask in self.masks.items()]
-        started = time.perf_counter()
+        # Laid out as the weights, so that one kernel multiplies them all.
+        masks = [torch.empty_like(parameters[name]).copy_(mask) for name, mask in self.masks.items()]
+        started = self._now()
         ends = started + limit
         with restored_generators(self.data.device), unfilled():
             while self.step < until:
@@ -95,17 +96,23 @@ class Trainer:
                     torch._foreach_mul_(masked, masks)
                 self.step += 1
                 if self.step % self.steps_per_epoch == 0:
-                    self.seconds += time.perf_counter() - started
+                    self.seconds += self._now() - started
                     self._finish_epoch(on_epoch)
-                    started = time.perf_counter()
+                    started = self._now()
                 if time.perf_counter() > ends:
                     break
-        self.seconds += time.perf_counter() - started
+        self.seconds += self._now() - started
         self._check_finite("the training loss", self._loss_sum)
         if self.step == len(self.rates):
             # The last step can break weights that no loss has seen yet.
             total = sum(parameter.detach().double().sum() for parameter in self.model.parameters())
             self._check_finite("a weight", total)
+
+    def _now(self) -> float:
+        """Return the time at which the device has done what it was told to."""
+        if self.data.device.type == "cuda":
+            torch.cuda.synchronize(self.data.device)
+        return time.perf_counter()
 
     def _update(self, inputs: Tensor, targets: Tensor) -> Tensor:
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
@@ -204,7 +211,11 @@ class Trainer:
         number = {id(p): i for i, p in enumerate(p for group in self.optimizer.param_groups for p in group["params"])}
         memory = {number[id(self.model.get_parameter(name))]: kept for name, kept in state["memory"].items()}
         # A copy: torch would go on in the state's own tensors, and a second round from the same state would differ.
-        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": copy.deepcopy(memory)})
+        memory = copy.deepcopy(memory)
+        for kept in memory.values():
+            if "step" in kept:  # Adam's count: on a GPU it would be read there at every step, for each parameter
+                kept["step"] = kept["step"].cpu()
+        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": memory})
         self.step, self.seconds = state["step"], state["seconds"]
         self._batches = self._stream_of_batches()
         self._seen = state.get("seen", 0)

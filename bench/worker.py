@@ -95,8 +95,8 @@ class Worker:
         self.oracle_of = Oracle(bench)
 
     def gpus(self, _: None) -> int:
-        """Return the number of CUDA devices."""
-        return torch.cuda.device_count()
+        """Return the number of CUDA devices that can be used: the driver may list more than the runtime can start."""
+        return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
     def fetch(self, dataset: Dataset) -> None:
         """Download a dataset that is not there."""

@@ -31,7 +31,7 @@ BOUNDS = {"random": (0.0, 0.0), "hrank": (0.02, 0.05)}
 """Largest difference of scores, and of masks, where not the usual. hrank counts: a singular value at the edge flips."""
 USUAL = (1e-3, 5e-3)
 SPARSITY = 0.9
-COMPACTED = 1e-5
+COMPACTED = 1e-4
 
 
 def scores(name: str, form: str, device: torch.device, sizes: Sizes) -> list[Row]:
@@ -115,7 +115,7 @@ def networks(device: torch.device, sizes: Sizes) -> list[Row]:
 
 def _gradients(name: str, device: torch.device, sizes: Sizes) -> Scores:
     settings = config.load(["experiment=cifar10_resnet20", f"model={name}"])
-    samples = images(8, sizes.side, device)
+    samples = images(8, sizes.vit_side if name.endswith("_imagenet") else sizes.side, device)
     inputs, targets = next(batches(samples, samples.train, 8))
     model = build(settings.choices[0].model, samples.input_shape, CLASSES, seed=0).to(device)
     with restored_generators(device):

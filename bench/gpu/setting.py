@@ -38,6 +38,7 @@ class Sizes:
     )
     """Of conf/model: what else must train in deterministic mode."""
     vit_side: int = 224
+    """Pixels a side of the images of what is made for ImageNet."""
     vit_depth: int = 12
     linears: tuple[tuple[int, int, int], ...] = ((4096, 4096, 4096), (64 * 197, 768, 3072))
     """Rows, inputs and outputs of linear layers: a large one, and that of ViT-B's MLP for 64 images."""

@@ -22,7 +22,9 @@ def effective_sparsity(model: nn.Module, masks: Masks, sample: Tensor) -> tuple[
 
     `sample` [1, ...] gives the input's shape. (None, None, reason) for a network with attention.
     """
-    counting = _with_masks_as_weights(model, masks)
+    # On the CPU: a GPU may convolve by transforms, whose rounding leaves no exact zeros.
+    masks = {name: mask.cpu() for name, mask in masks.items()}
+    counting, sample = _with_masks_as_weights(model, masks), sample.cpu()
     weights = {name: counting.get_parameter(name) for name in masks}
     # Tokens stay: an embedding, all ones, gives the ones.
     ones = torch.ones_like(sample, dtype=torch.float64) if sample.is_floating_point() else sample
@@ -37,7 +39,7 @@ def effective_sparsity(model: nn.Module, masks: Masks, sample: Tensor) -> tuple[
 
 
 def _with_masks_as_weights(model: nn.Module, masks: Masks) -> nn.Module:
-    counting = copy.deepcopy(model).double().eval()
+    counting = copy.deepcopy(model).cpu().double().eval()
     with torch.no_grad():
         for name, parameter in counting.named_parameters():
             parameter.requires_grad_(name in masks)

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch.utils.benchmark import Timer
-from torch.utils.benchmark.utils.timer import timer as default_timer
 
 from bench.cores import cores
 
@@ -54,7 +53,7 @@ def race(
     """Return the times of each contestant: `rounds` rounds in which all have a turn, in an order drawn anew each time.
 
     A round before them warms up and does not count; where it shows that they would take more than RACE_S, there are
-    fewer. The timer waits for a CUDA device.
+    fewer. On CUDA the device is waited for after each answer.
     """
     answers = [max(1, round(BLOCK_S / _quickest(_timer(run, 1, device, threads)))) for run in contestants.values()]
     timers = [_timer(run, n, device, threads) for run, n in zip(contestants.values(), answers, strict=True)]
@@ -72,10 +71,11 @@ def race(
 
 
 def _timer(run: Run, answers: int, device: torch.device, threads: int) -> Timer:
-    # On a machine with a GPU torch's own clock waits for it, also where the CPU is timed.
-    clock = default_timer if device.type == "cuda" else timeit.default_timer
-    names = {"run": run, "answers": range(answers)}
-    return Timer("for _ in answers: run()", globals=names, num_threads=threads, timer=clock)
+    # Whoever waits for an answer asks the next question then: on a GPU each is waited for. Torch's own clock would wait
+    # for a whole block, and be read so slowly that it makes blocks of a tenth of a second.
+    statement = "for _ in answers: run(); wait()" if device.type == "cuda" else "for _ in answers: run()"
+    names = {"run": run, "answers": range(answers), "wait": torch.cuda.synchronize}
+    return Timer(statement, globals=names, num_threads=threads, timer=timeit.default_timer)
 
 
 def _quickest(timer: Timer) -> float:

@@ -13,8 +13,7 @@ import torch
 @functools.cache
 def describe(device: torch.device) -> dict[str, Any]:
     """Return the columns cpu, gpu and git (null where unknown)."""
-    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
-    return {"cpu": _cpu(), "gpu": gpu, "git": _git()}
+    return {"cpu": _cpu(), "gpu": _gpu(device) if device.type == "cuda" else None, "git": _git()}
 
 
 def _cpu() -> str:
@@ -25,6 +24,12 @@ def _cpu() -> str:
     name = match[1] if match else platform.processor() or platform.machine()
     # Virtual machines of one name may have different instructions, on which kernels, last bits and seconds depend.
     return f"{name} ({torch.backends.cpu.get_cpu_capability()})"
+
+
+def _gpu(device: torch.device) -> str:
+    # The same GPU computes other bits, and takes other times, by other libraries.
+    libraries = f"CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}"  # type: ignore[no-untyped-call]
+    return f"{torch.cuda.get_device_name(device)} ({libraries})"
 
 
 def _git() -> str | None:

@@ -1,5 +1,6 @@
 """Peak memory of one cell."""
 
+import gc
 import re
 from pathlib import Path
 
@@ -10,6 +11,7 @@ class PeakMemory:
     """Measures from its creation on: of tensors on CUDA, of the whole process on Linux."""
 
     def __init__(self, device: torch.device) -> None:
+        gc.collect()  # what ran before may be held by cycles of references, and is no part of this
         self.device = device
         self.measurable = True
         if device.type == "cuda":

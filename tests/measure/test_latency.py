@@ -63,6 +63,16 @@ def test_conditions_name_cores_load_and_clock() -> None:
     assert known["clock_mhz"] is None or 100 < known["clock_mhz"] < 10_000
 
 
+def test_on_a_gpu_each_answer_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: calls.append("wait"))
+    latency._timer(lambda: calls.append("run"), 3, torch.device("cuda"), 1).timeit(1)
+    assert calls == ["run", "wait"] * (len(calls) // 2) != []
+    calls.clear()
+    latency._timer(lambda: calls.append("run"), 3, CPU, 1).timeit(1)
+    assert set(calls) == {"run"}
+
+
 def test_a_round_that_warms_up_is_no_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     turns: list[None] = []
     real = latency.Timer.blocked_autorange
