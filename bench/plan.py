@@ -104,7 +104,7 @@ def make(settings: Settings, device: str) -> Plan:
             for criterion in settings.criterion
             for cell in _criterion_cells(settings, choice, criterion, shared | {"environment": environment}, broken)
         ]
-        _check_finetune_is_used(settings, pruned)
+        _check_used(settings, pruned)
         for cell in [*_controls(settings, pruned, choice), *pruned]:
             cells.setdefault(cell.id, cell)
     return Plan(settings, tuple(sorted(cells.values(), key=lambda cell: cell.criterion not in CONTROLS)), broken)
@@ -264,7 +264,9 @@ def _check_names(settings: Settings) -> None:
                 raise UserError(f"two {what} are called {name!r}: {sources[name]} and {source}; rename one file")
 
 
-def _check_finetune_is_used(settings: Settings, cells: list[Cell]) -> None:
+def _check_used(settings: Settings, cells: list[Cell]) -> None:
+    if cells and "equal" in settings.budget and not any(cell.when == "init" for cell in cells):
+        raise UserError("budget=equal has no effect: no cell is pruned at initialisation; leave it out")
     named = sorted({"finetune", "finetune_epochs"} & set(settings.named))
     if named and not any(cell.finetune for cell in cells):
         raise UserError(

@@ -105,6 +105,8 @@ class Recipe(Frozen):
     def _consistent(self) -> "Recipe":
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov needs a momentum above 0")
+        if self.label_smoothing and self.loss != "cross_entropy":
+            raise ValueError(f"label_smoothing belongs to loss=cross_entropy; {self.loss} has none")
         if list(self.milestones) != sorted(set(self.milestones)):
             raise ValueError("milestones must rise")
         if self.milestones and self.lr_schedule != "step":

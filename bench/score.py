@@ -74,11 +74,14 @@ def harness_options(cell: Cell) -> dict[str, Any]:
 
 
 def taking_part(cell: Cell, model: nn.Module) -> dict[str, nn.Parameter]:
-    """Return the prunable weights that no `prunable.exclude` pattern names."""
-    patterns = cell.prunable.exclude
-    weights = {n: w for n, w in prunable(model).items() if not any(fnmatch(n, pattern) for pattern in patterns)}
+    """Return the prunable weights that no `prunable.exclude` pattern names; UserError where none is named, or all."""
+    patterns, every = cell.prunable.exclude, prunable(model)
+    weights = {n: w for n, w in every.items() if not any(fnmatch(n, pattern) for pattern in patterns)}
     if not weights:
         if not patterns:
             raise UserError(f"model {cell.model.name} has nothing to prune: no convolution and no linear layer")
         raise UserError(f"prunable.exclude={list(patterns)} leaves nothing to prune in {cell.model.name}")
+    if patterns and len(weights) == len(every):
+        names = f"{', '.join([*every][:3])}{', ...' if len(every) > 3 else ''}"
+        raise UserError(f"prunable.exclude={list(patterns)} names no weight of {cell.model.name} ({names})")
     return weights

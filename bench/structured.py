@@ -197,7 +197,8 @@ def _unit_scores(units: Units, scores: dict[str, Tensor], grain: Filter | None, 
         for part in units.produced
         if part.parameter in scores
     ]
-    sizes = [score[0].numel() if grain is None or grain.reduce == "mean" else 1 for _, score in members]
+    whole = grain is None or (grain.reduce == "mean" and coupled == "mean")
+    sizes = [score[0].numel() if whole else 1 for _, score in members]
     rows = [_filters(score, grain.reduce if grain else "mean") for _, score in members]
     scales = [_mean_size(row) for row in rows]
     if grain and grain.normalise == "layer_mean":

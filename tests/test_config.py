@@ -167,6 +167,7 @@ def nothing_chosen() -> dict[str, Any]:
         (["schedule={steps: 5}"], ["give its name", "'name' is missing"]),
         (["criterion={nam: x.py}"], ["give its name"]),
         (["--epochs"], ["no option --epochs", "KEY=VALUE"]),
+        (["recipe.loss=mse", "recipe.label_smoothing=0.1"], ["label_smoothing belongs to loss=cross_entropy"]),
         (["experiment=text", "recipe.epochs=1", "dataset.root=/x"], ["warmup_epochs=", "must be fewer than epochs=1"]),
     ],
 )

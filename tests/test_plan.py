@@ -73,6 +73,11 @@ def test_equal_budget_gives_cells_at_initialisation_the_finetuning_too(tmp_path:
     assert (got.finetune_epochs, got.epochs_total) == (3, got.recipe.epochs + 3)
 
 
+def test_an_equal_budget_that_no_cell_has_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="budget=equal has no effect: no cell is pruned at initialisation"):
+        plan(tmp_path, "criterion=snip", "when=rewind", "budget=equal")
+
+
 def test_stop_takes_the_place_of_the_sparsity(tmp_path: Path) -> None:
     words = "schedule={name: iterative, steps: 20, stop: 1.0}"
     got = only(plan(tmp_path, words, "sparsity=[0.5,0.98]", "seed=[0,1]"), "taylor")

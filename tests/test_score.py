@@ -180,7 +180,9 @@ def test_excluded_patterns_name_weights_that_stay_dense() -> None:
     assert list(taking_part(cell(), model)) == list(prunable(model)) == ["0.weight", "4.weight"]
     assert list(taking_part(cell(prunable=Prunable(exclude=("4.*",))), model)) == ["0.weight"]
     assert list(taking_part(cell(prunable=Prunable(exclude=("[1-9].weight",))), model)) == ["0.weight"]
-    assert list(taking_part(cell(prunable=Prunable(exclude=("weight",))), model)) == ["0.weight", "4.weight"]
+    assert list(taking_part(cell(prunable=Prunable(exclude=("fc.*", "4.*"))), model)) == ["0.weight"]
+    with pytest.raises(UserError, match=r"exclude=\['weight'\] names no weight of lenet \(0\.weight, 4\.weight\)"):
+        taking_part(cell(prunable=Prunable(exclude=("weight",))), model)
     with pytest.raises(UserError, match=r"prunable\.exclude=\['\*weight'\] leaves nothing to prune in lenet"):
         taking_part(cell(prunable=Prunable(exclude=("*weight",))), model)
 

@@ -71,7 +71,7 @@ def by_loops(group: Units, values: dict[str, Tensor], reduce: str, layer_mean: b
             "l2": lambda f: sum(x * x for x in f) ** 0.5,
         }[reduce]
         rows.append([reduced(f) for f in filters])
-        sizes.append(len(filters[0]) if reduce == "mean" else 1)
+        sizes.append(len(filters[0]) if reduce == "mean" and coupled == "mean" else 1)
     scales = [sum(abs(x) for x in row) / len(row) for row in rows]
     if layer_mean:
         rows = [[x / scale for x in row] for row, scale in zip(rows, scales, strict=True)]
@@ -108,6 +108,15 @@ def test_scores_of_units_by_loops(reduce: str, signed: bool, layer_mean: bool, c
             if group.name in got:
                 expected = by_loops(group, given, reduce, layer_mean, coupled)
                 assert got[group.name].tolist() == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_sum_of_coupled_filters_is_that_of_their_reduced_scores() -> None:
+    ones = {name: torch.ones(shape) for name, shape in SHAPES.items()}
+    got = group_scores(GROUPS, ones, Filter(name="filter"), "sum")
+    members = {group.name: [part.owner.tolist() for part in group.produced] for group in GROUPS}
+    for name, values in got.items():
+        count = [sum(owners.count(unit) for owners in members[name]) for unit in range(len(values))]
+        assert values.tolist() == count
 
 
 def test_a_filters_own_score_counts_once_and_a_blocks_score_is_the_mean_over_its_weights() -> None:

@@ -172,15 +172,19 @@ def _bound(cells: pd.DataFrame, row: "pd.Series[str]") -> dict[str, Any]:
         low, high = claims.interval(np.asarray(_ours(cells, row["measure"]), dtype=np.float64) - bound)
         facts |= _in_errors(ours.mean - bound, math.sqrt(ours.error[0]))
     elif row["measure"] in CORRELATIONS and ours.n and (units := int(cells["n"].min())) > 3:
-        low, high, facts["in_standard_errors"] = _over_units(ours.mean, bound, units)
+        ranked = str(row["measure"]).startswith("spearman")
+        low, high, facts["in_standard_errors"] = _over_units(ours.mean, bound, units, ranked)
     else:
         return facts | _open(_silent(ours, cells))
     return facts | {"low": low, "high": high, "verdict": _by_interval(row["relation"], low, high, 0), "reason": ""}
 
 
-def _over_units(correlation: float, bound: float, units: int) -> tuple[float, float, float]:
-    """Return the 95 % interval over units of a correlation less a bound, and this in standard errors (Fisher 1921)."""
-    error = 1 / math.sqrt(units - 3)
+def _over_units(correlation: float, bound: float, units: int, ranked: bool) -> tuple[float, float, float]:
+    """Return the 95 % interval over units of a correlation less a bound, and this in standard errors.
+
+    By Fisher's z (1921), whose variance is larger by 1 + r^2 / 2 for correlations of ranks (Bonett and Wright 2000).
+    """
+    error = math.sqrt((1 + correlation**2 / 2 if ranked else 1) / (units - 3))
     with np.errstate(divide="ignore", invalid="ignore"):  # a correlation of 1 lies at infinity
         middle, at = np.arctanh([correlation, bound])
     half = float(special.ndtri(1 - statistics.ALPHA / 2)) * error

@@ -193,6 +193,11 @@ def test_a_correlation_of_one_network_has_an_interval_over_units() -> None:
     assert (got["low"] + 0.93, got["high"] + 0.93) == pytest.approx((low, high))
     assert got["verdict"] == "agrees"
     assert got["in_standard_errors"] == pytest.approx((math.atanh(got["ours"]) - math.atanh(0.93)) * math.sqrt(27))
+    ranked = agreement.compared(results, rows(row | {"measure": "spearman_squared"})).iloc[0]
+    r = ranked["ours"]
+    assert r == pytest.approx(stats.spearmanr(own["score"], own["change"] ** 2).statistic)
+    half = 1.959964 * math.sqrt((1 + r**2 / 2) / 27)
+    assert ranked["low"] + 0.93 == pytest.approx(math.tanh(math.atanh(r) - half))
     three = agreement.oracle_results("o", oracle.correlations(units(1, 3)))
     assert agreement.compared(three, rows(row)).iloc[0]["verdict"] == "cannot be said"
     few = agreement.oracle_results("o", oracle.correlations(units(1, 30).assign(reason="refused")))
